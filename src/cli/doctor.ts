@@ -1,0 +1,3 @@
+export async function doctor(_options: { readonly json?: boolean }): Promise<void> {
+  await Promise.resolve();
+}

@@ -1,0 +1,11 @@
+#!/usr/bin/env node
+import { version } from '../version.js';
+
+// Loaded on every start, so it loads nothing: what a command needs comes with that command.
+const [first] = process.argv.slice(2);
+if (first === '--version' || first === '-V') {
+  process.stdout.write(`${version}\n`);
+} else {
+  const { runProgram } = await import('./program.js');
+  await runProgram(process.argv.slice(2));
+}

@@ -1,0 +1,77 @@
+import { writeSync } from 'node:fs';
+import { errorCode } from '../errors.js';
+import { describeStranger, type Notice } from '../keeper/notices.js';
+import { formatDuration } from './duration.js';
+
+const STDERR = 2;
+
+/** Prints notices on stderr: short lines, or JSON lines of pino. */
+export async function noticeLog(format: 'text' | 'json'): Promise<(notice: Notice) => void> {
+  if (format === 'text') {
+    return (notice) => writeLine(`holdfast: ${describeNotice(notice)}\n`);
+  }
+  const { default: pino } = await import('pino');
+  const log = pino({ base: { name: 'holdfast' } }, { write: writeLine });
+  return (notice) => log[levelOf(notice)](notice, describeNotice(notice));
+}
+
+/** One notice as a person reads it. */
+export function describeNotice(notice: Notice): string {
+  switch (notice.type) {
+    case 'started':
+      return `${notice.attempt === 1 ? 'started' : 'started again'}, pid ${notice.pid}`;
+    case 'held':
+      return `keeps ${notice.address} for pid ${notice.pid}`;
+    case 'served-again':
+      return `${notice.address} is served again by pid ${notice.pid} after ${formatDuration(notice.gapMs)}`;
+    case 'released':
+      return `${notice.address} ${RELEASED[notice.reason]}`;
+    case 'not-held':
+      return `${notice.address ?? `a socket of pid ${notice.pid}`} is not kept: ${notice.why}`;
+    case 'taken':
+      return `${notice.address} is taken by ${describeStranger(notice.by)}`;
+    case 'exited':
+      return `pid ${notice.pid} ${notice.signal === null ? `exited with ${notice.code}` : `ended by ${notice.signal}`}`;
+    case 'daemonized':
+      return `the server went into the background; following pid ${notice.pids.join(', ')}`;
+    case 'restarting':
+      return `starting again in ${formatDuration(notice.inMs)} (failure ${notice.failures} in a row)`;
+    case 'nothing-listens':
+      return `nothing listens yet after ${formatDuration(notice.afterMs)}; a server's port is kept once it listens`;
+    case 'stopping':
+      return `stopping with ${notice.signal}`;
+    case 'killed':
+      return `killed pid ${notice.pids.join(', ')}`;
+    case 'warning':
+      return notice.text;
+  }
+}
+
+const RELEASED = {
+  closed: 'was closed by the server and is no longer kept',
+  failing: 'refuses clients until a server listens again: none came up in time',
+  moved: 'is no longer kept: the server has another address now',
+} as const;
+
+function levelOf({ type }: Notice): 'info' | 'warn' {
+  switch (type) {
+    case 'taken':
+    case 'not-held':
+    case 'warning':
+    case 'killed':
+    case 'nothing-listens':
+      return 'warn';
+    default:
+      return 'info';
+  }
+}
+
+/** Written at once, as the keeper may exit right after; a terminal or pipe that is gone takes nothing more. */
+function writeLine(line: string): void {
+  try {
+    writeSync(STDERR, line);
+  } catch (error) {
+    const code = errorCode(error);
+    if (code !== 'EIO' && code !== 'EPIPE' && code !== 'EAGAIN') throw error;
+  }
+}

@@ -1,0 +1,157 @@
+import { Command, CommanderError, Option } from 'commander';
+import { errorCode, errorText, HoldfastError } from '../errors.js';
+import { version } from '../version.js';
+import { parseDuration } from './duration.js';
+
+/** Exit code for wrong usage and for failures of holdfast itself. */
+const TROUBLE = 2;
+
+/** Reads the command line, runs one command and sets the exit code. */
+export async function runProgram(argv: readonly string[]): Promise<void> {
+  const program = describeProgram();
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+  } catch (error) {
+    process.exitCode = exitCodeFor(error);
+  }
+}
+
+/** Every command with its options, as help and shell completion know them. */
+export function describeProgram(): Command {
+  const program = new Command('holdfast')
+    .description("A server's port is never lost.")
+    .version(version, '-V, --version', 'print the version')
+    .helpCommand('help [command]', 'show help of a command')
+    .showHelpAfterError('(holdfast --help, or holdfast COMMAND --help)')
+    .enablePositionalOptions()
+    .exitOverride();
+  program.addCommand(describeRun());
+  program.addCommand(describeStatus());
+  program.addCommand(describeStop());
+  program.addCommand(describeDoctor());
+  program.addCommand(describeCompletion());
+  program.addHelpText('after', examples('holdfast run -- node server.js', 'holdfast status'));
+  return program;
+}
+
+function describeRun(): Command {
+  return command('run')
+    .description('run any server and keep its port through crashes')
+    .argument('<command...>', 'the server and its arguments, after --')
+    .passThroughOptions()
+    .option('--name <name>', "name of this keeper (default: the folder's)")
+    .option(
+      '--listen <address>',
+      'bind first and hand over: 8080, 127.0.0.1:80, [::]:80, unix:/path; then ,name=N ,backlog=N ,v6only',
+      collect,
+      [],
+    )
+    .option('--no-trap', 'do not learn addresses from the server; only those of --listen are kept')
+    .option('--user <user>', 'run the server as this user (as root)')
+    .option('--group <group>', 'run the server as this group (as root)')
+    .addOption(
+      new Option('--restart <when>', 'when to start the server again')
+        .choices(['always', 'on-failure', 'never'])
+        .default('on-failure'),
+    )
+    .option('--hold-for <time>', 'how long clients may wait while no server comes up', parseDuration, 30_000)
+    .option('--stop-signal <signal>', 'asks the server to end', parseSignal, 'SIGTERM')
+    .option('--stop-timeout <time>', 'from the stop signal to SIGKILL', parseDuration, 10_000)
+    .addOption(
+      new Option('--log <format>', "the keeper's own lines").choices(['text', 'json']).default('text'),
+    )
+    .addHelpText(
+      'after',
+      examples(
+        'holdfast run -- node server.js',
+        'sudo holdfast run --listen 80 --user www-data -- gunicorn app',
+      ),
+    )
+    .action(async (words: string[], options) => {
+      const { run } = await import('./run.js');
+      await run(words, options);
+    });
+}
+
+function describeStatus(): Command {
+  return command('status')
+    .description('show the keepers of this user, or one of them')
+    .argument('[name]', 'name of the keeper')
+    .option('--json', 'print JSON')
+    .addHelpText('after', examples('holdfast status', 'holdfast status shop --json'))
+    .action(async (name: string | undefined, options) => {
+      const { status } = await import('./status.js');
+      await status(name, options);
+    });
+}
+
+function describeStop(): Command {
+  return command('stop')
+    .description('end a keeper and its server')
+    .argument('[name]', "name of the keeper (default: the folder's)")
+    .option('--timeout <time>', 'how long to wait for the end', parseDuration, 60_000)
+    .addHelpText('after', examples('holdfast stop', 'holdfast stop shop --timeout 5s'))
+    .action(async (name: string | undefined, options) => {
+      const { stop } = await import('./stop.js');
+      await stop(name, options);
+    });
+}
+
+function describeDoctor(): Command {
+  return command('doctor')
+    .description('tell what works on this machine, and what each missing part needs')
+    .option('--json', 'print JSON')
+    .addHelpText('after', examples('holdfast doctor', 'holdfast doctor --json'))
+    .action(async (options) => {
+      const { doctor } = await import('./doctor.js');
+      await doctor(options);
+    });
+}
+
+function describeCompletion(): Command {
+  return command('completion')
+    .description('print the completion script of a shell')
+    .argument('<shell>', 'bash, zsh or fish')
+    .addHelpText('after', examples('source <(holdfast completion bash)', 'holdfast completion fish | source'))
+    .action(async (shell: string) => {
+      const { completion } = await import('./completion.js');
+      completion(shell, describeProgram());
+    });
+}
+
+function command(name: string): Command {
+  return new Command(name).exitOverride().showHelpAfterError(`(holdfast ${name} --help)`);
+}
+
+function examples(first: string, second: string): string {
+  return `\nExamples:\n  ${first}\n  ${second}`;
+}
+
+function collect(value: string, before: readonly string[]): readonly string[] {
+  return [...before, value];
+}
+
+function parseSignal(value: string): string {
+  const name = value.toUpperCase().startsWith('SIG') ? value.toUpperCase() : `SIG${value.toUpperCase()}`;
+  if (/^SIG(HUP|INT|QUIT|TERM|USR1|USR2|KILL|WINCH|ABRT|ALRM|CONT)$/.test(name)) return name;
+  throw new HoldfastError(
+    'ERR_HOLDFAST_OPTION',
+    `"${value}" is no signal to stop a server with, as SIGTERM is`,
+  );
+}
+
+function exitCodeFor(error: unknown): number {
+  // commander has printed its own message, or the help that was asked for.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : TROUBLE;
+  const code = errorCode(error);
+  process.stderr.write(`holdfast: ${errorText(error)}${code === undefined ? '' : ` [${code}]`}\n`);
+  if (!(error instanceof HoldfastError)) return TROUBLE;
+  return commandExitCode(error) ?? TROUBLE;
+}
+
+/** As shells do: 127 for a program that is not there, 126 for one that may not be run. */
+function commandExitCode({ code, cause }: HoldfastError): number | undefined {
+  if (code !== 'ERR_HOLDFAST_COMMAND') return undefined;
+  const reason = typeof cause === 'object' && cause !== null && 'code' in cause ? cause.code : undefined;
+  return reason === 'ENOENT' ? 127 : 126;
+}

@@ -1,0 +1,113 @@
+import { basename } from 'node:path';
+import { HoldfastError } from '../errors.js';
+import { Keeper, type ProcessDuties } from '../keeper/keeper.js';
+import type { RestartPolicy } from '../keeper/lifecycle.js';
+import type { Notice } from '../keeper/notices.js';
+import type { KeepOptions } from '../keeper/options.js';
+import { openFiles, processStat } from '../kernel/procfs.js';
+import { restoreModes, terminalModes } from '../kernel/terminal.js';
+import { requireLinux } from '../platform.js';
+import { explainTrap } from './explain-trap.js';
+import { noticeLog } from './notice-log.js';
+
+/** The options of `holdfast run` as commander gives them. Times in milliseconds. */
+export interface RunFlags {
+  readonly name?: string;
+  readonly listen: readonly string[];
+  readonly trap: boolean;
+  readonly user?: string;
+  readonly group?: string;
+  readonly restart: RestartPolicy;
+  readonly holdFor: number;
+  readonly stopSignal: NodeJS.Signals;
+  readonly stopTimeout: number;
+  readonly log: 'text' | 'json';
+}
+
+const STDIN = 0;
+
+/** `holdfast run`: keeps the server in the foreground and exits with its exit code. */
+export async function run(command: readonly string[], flags: RunFlags): Promise<void> {
+  requireLinux('holdfast run');
+  const log = await noticeLog(flags.log);
+  const modes = terminalModes(STDIN);
+  const onNotice = (notice: Notice): void => {
+    log(notice);
+    // A server that died in raw mode would leave the terminal without echo.
+    if (notice.type === 'exited' && modes) restoreModes(STDIN, modes);
+  };
+  const ignoresHangup = isUnderNohup();
+  const options = { ...keepOptions(command, flags), onNotice };
+  const keeper = await startKeeper(options, { reapsAll: true, ignoresHangup });
+  handleSignals(keeper, ignoresHangup);
+  const { exitCode } = await keeper.exited;
+  process.exit(exitCode);
+}
+
+function keepOptions(command: readonly string[], flags: RunFlags): KeepOptions {
+  return {
+    command,
+    listen: flags.listen,
+    trap: flags.trap,
+    restart: flags.restart,
+    holdForMs: flags.holdFor,
+    stopSignal: flags.stopSignal,
+    stopTimeoutMs: flags.stopTimeout,
+    ...(flags.name === undefined ? {} : { name: flags.name }),
+    ...(flags.user === undefined ? {} : { user: flags.user }),
+    ...(flags.group === undefined ? {} : { group: flags.group }),
+  };
+}
+
+/** Where there can be no trap, goes on without when the server's sockets are in good hands all the same. */
+async function startKeeper(
+  options: KeepOptions & Required<Pick<KeepOptions, 'onNotice'>>,
+  duties: ProcessDuties,
+): Promise<Keeper> {
+  try {
+    return await Keeper.start(options, duties);
+  } catch (error) {
+    if (!(error instanceof HoldfastError) || error.code !== 'ERR_HOLDFAST_TRAP_UNAVAILABLE') throw error;
+    const { text, goesOn } = explainTrap(error, (options.listen ?? []).length > 0);
+    if (!goesOn) throw new HoldfastError(error.code, text, error.cause);
+    options.onNotice({ type: 'warning', text });
+    return Keeper.start({ ...options, trap: false }, duties);
+  }
+}
+
+function handleSignals(keeper: Keeper, ignoresHangup: boolean): void {
+  const hadTerminal = processStat('self')?.terminal !== 0;
+  process.on('SIGTERM', () => void keeper.stop());
+  process.on('SIGINT', () => void keeper.stop('SIGINT', isInForeground()));
+  process.on('SIGQUIT', () => void keeper.stop('SIGQUIT', isInForeground()));
+  process.on('SIGHUP', () => {
+    if (ignoresHangup) return;
+    if (hadTerminal) void keeper.stop();
+    else keeper.forward('SIGHUP');
+  });
+  process.on('SIGUSR1', () => keeper.forward('SIGUSR1'));
+  process.on('SIGUSR2', () => keeper.forward('SIGUSR2'));
+  process.on('SIGWINCH', () => {
+    if (!isInForeground()) keeper.forward('SIGWINCH');
+  });
+}
+
+/** Whether the terminal's keys reach the server too, as it is in our process group. */
+function isInForeground(): boolean {
+  const stat = processStat('self');
+  return stat !== undefined && stat.terminal !== 0 && stat.foregroundGroup === stat.processGroup;
+}
+
+/**
+ * Whether nohup(1) started us. Node resets every ignored signal when it starts, so the signal's disposition cannot
+ * tell; the shell's `_` and nohup's output file can.
+ */
+function isUnderNohup(): boolean {
+  return (
+    basename(process.env._ ?? '') === 'nohup' || [1, 2].some((fd) => basename(linkOf(fd)) === 'nohup.out')
+  );
+}
+
+function linkOf(fd: number): string {
+  return openFiles('self').find((file) => file.fd === fd)?.target ?? '';
+}

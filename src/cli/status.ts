@@ -1,0 +1,49 @@
+import { errorCode, HoldfastError } from '../errors.js';
+import { askKeeper } from '../keeper/control.js';
+import { type KeeperState, knownKeepers, stateFiles } from '../keeper/state.js';
+import { processStat } from '../kernel/procfs.js';
+import { requireLinux } from '../platform.js';
+import { formatDuration } from './duration.js';
+
+/** `holdfast status`: exit 0 when the keepers asked for run, 1 when none does. */
+export async function status(name: string | undefined, options: { readonly json?: boolean }): Promise<void> {
+  requireLinux('holdfast status');
+  const known = knownKeepers().filter((keeper) => name === undefined || keeper.name === name);
+  const answers = await Promise.all(known.map((keeper) => currentState(keeper)));
+  const running = answers.filter((state) => state !== undefined);
+  if (name !== undefined && running.length === 0) {
+    throw new HoldfastError(
+      'ERR_HOLDFAST_NOT_RUNNING',
+      `no keeper named "${name}" runs; holdfast status lists them`,
+    );
+  }
+  if (options.json) process.stdout.write(`${JSON.stringify(running, null, 2)}\n`);
+  else process.stdout.write(running.length === 0 ? 'no keeper runs\n' : running.map(describe).join(''));
+  if (running.length === 0) process.exitCode = 1;
+}
+
+/** What the keeper says now; undefined when it has been killed. */
+async function currentState(known: KeeperState): Promise<KeeperState | undefined> {
+  if (processStat(known.pid)?.startTime !== known.startTime) return undefined;
+  try {
+    return (await askKeeper(stateFiles(known.name).control, 'GET', '/status')) as KeeperState;
+  } catch (error) {
+    if (errorCode(error) === 'ERR_HOLDFAST_NOT_RUNNING') return undefined;
+    throw error;
+  }
+}
+
+function describe(state: KeeperState): string {
+  const age = formatDuration(Date.now() - state.since);
+  const restarts = state.starts === 1 ? 'never restarted' : `${state.starts - 1} restarts`;
+  const worker = state.worker === null ? 'no server runs' : `server pid ${state.worker.pid}`;
+  const lines = [
+    `${state.name}: ${state.phase}, keeper pid ${state.pid}, ${worker}, up ${age}, ${restarts}`,
+    `  ${state.command.join(' ')}`,
+    ...state.sockets.map(
+      (socket) =>
+        `  ${socket.address}  ${socket.served ? 'served' : 'held, nobody serves it'}, ${socket.waiting} waiting`,
+    ),
+  ];
+  return `${lines.join('\n')}\n`;
+}

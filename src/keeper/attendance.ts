@@ -1,0 +1,110 @@
+import { stopListening } from '../kernel/socket.js';
+import { describeHeld, type HeldSocket, type HeldSockets, queueLength } from './held.js';
+import type { Notice } from './notices.js';
+import { isAlive, type WorkerTree } from './tree.js';
+
+/** How long after listen a process must still have the socket for it to be a server's and not a port probe's. */
+const CONFIRM_MS = 100;
+/** How long clients wait at a socket that its server closed on purpose before they are refused. */
+const CLOSED_MS = 1_000;
+const LOOK_EVERY_MS = 200;
+
+export interface AttendanceOptions {
+  readonly held: HeldSockets;
+  readonly tree: () => WorkerTree | undefined;
+  readonly holdForMs: number;
+  readonly say: (notice: Notice) => void;
+  /** A held socket is a server's beyond doubt, or is gone. */
+  readonly changed: (confirmed: HeldSocket | undefined) => void;
+}
+
+/** Sees to it that no held socket becomes a black hole: whose server is gone for good, or closed it on purpose. */
+export class Attendance {
+  readonly #options: AttendanceOptions;
+  readonly #confirmations = new Set<NodeJS.Timeout>();
+  readonly #looks: NodeJS.Timeout;
+
+  constructor(options: AttendanceOptions) {
+    this.#options = options;
+    this.#looks = setInterval(() => this.#look(performance.now()), LOOK_EVERY_MS);
+  }
+
+  stop(): void {
+    clearInterval(this.#looks);
+    for (const timer of this.#confirmations) clearTimeout(timer);
+  }
+
+  /** A process has just called listen: a moment later it must still have the socket. */
+  listened(held: HeldSocket): void {
+    const timer = setTimeout(() => {
+      this.#confirmations.delete(timer);
+      this.#confirm(held);
+    }, CONFIRM_MS);
+    this.#confirmations.add(timer);
+  }
+
+  #confirm(held: HeldSocket): void {
+    if (this.#options.held.byInode(held.inode) !== held) return;
+    // A worker that ended meanwhile had it open as far as anyone can tell.
+    if (!held.claimed) return;
+    held.holders = this.#options.tree()?.holdersOf(held.inode) ?? [];
+    if (held.holders.length > 0) {
+      held.confirmed = true;
+      this.#options.changed(held);
+    } else if (!held.confirmed) {
+      this.#options.held.release(held);
+      this.#options.changed(undefined);
+    }
+  }
+
+  #look(now: number): void {
+    for (const held of this.#options.held.all()) {
+      if (held.refusing || !held.confirmed) continue;
+      if (held.unservedSince !== null && now - held.unservedSince >= this.#options.holdForMs) {
+        if (this.#isServing() && !held.listened) this.#release(held);
+        else this.#refuse(held);
+      } else if (held.claimed && !held.listened) {
+        this.#lookForAbandoned(held, now);
+      }
+    }
+  }
+
+  /** The worker serves another socket: it does not want this one any more. */
+  #isServing(): boolean {
+    return this.#options.held.all().some((held) => held.claimed && held.unservedSince === null);
+  }
+
+  /** Clients wait and nobody of a living worker has the socket: did its server die, or close it? */
+  #lookForAbandoned(held: HeldSocket, now: number): void {
+    if (queueLength(held) === 0) {
+      held.abandonedSince = null;
+      return;
+    }
+    const holders = this.#options.tree()?.holdersOf(held.inode) ?? [];
+    if (holders.length > 0) {
+      held.holders = holders;
+      held.unservedSince = null;
+      held.abandonedSince = null;
+    } else if (held.holders.some(isAlive)) {
+      held.abandonedSince ??= now;
+      if (now - held.abandonedSince >= CLOSED_MS) this.#release(held);
+    } else {
+      // Its process died and something in the tree will start it again (nodemon, a prefork master).
+      held.unservedSince ??= now;
+    }
+  }
+
+  #release(held: HeldSocket): void {
+    this.#options.held.release(held);
+    this.#options.say({ type: 'released', address: describeHeld(held), reason: 'closed' });
+    this.#options.changed(undefined);
+  }
+
+  /** The port stays ours; clients and load balancers see that nobody serves it. */
+  #refuse(held: HeldSocket): void {
+    stopListening(held.fd);
+    held.refusing = true;
+    this.#options.say({ type: 'released', address: describeHeld(held), reason: 'failing' });
+    this.#options.changed(undefined);
+  }
+}

@@ -1,0 +1,138 @@
+import { errorCode } from '../errors.js';
+import { close, duplicate } from '../kernel/fd.js';
+import type { Fd } from '../kernel/libc.js';
+import { acceptQueueLength, socketInode } from '../kernel/socket.js';
+import { type Endpoint, endpointsOverlap, formatAddress, type SocketAddress } from '../model/address.js';
+import type { ProcessId } from './tree.js';
+
+/** Where a socket is: sockets with different places never compete and are never exchanged. */
+export interface Place extends Endpoint {
+  /** Identity of the network namespace. */
+  readonly netns: string;
+  /** Interface it is bound to (SO_BINDTODEVICE), '' for none. */
+  readonly device: string;
+}
+
+/** A listening socket of which the keeper has an fd. */
+export interface HeldSocket {
+  readonly fd: Fd;
+  readonly inode: number;
+  /** Undefined for a unix socket. */
+  readonly place: Place | undefined;
+  readonly address: SocketAddress;
+  /** Named by `--listen` or handed to the keeper: bound by the keeper, never released. */
+  readonly listened: boolean;
+  /** The program asked for SO_REUSEPORT itself, so others may join on purpose. */
+  readonly programReusesPort: boolean;
+  /** False until a process still has it open a moment after listen: programs that look for a port close it. */
+  confirmed: boolean;
+  /** Somebody of the current worker has bound or listened to it. */
+  claimed: boolean;
+  /** Who had it open when last looked. */
+  holders: readonly ProcessId[];
+  /** Since when nobody of the worker has had it open, ms of `performance.now()`; null while somebody has. */
+  unservedSince: number | null;
+  /** `--hold-for` is over: clients are refused until a server listens again. */
+  refusing: boolean;
+  /** Since when clients have been seen waiting while it was closed on purpose. */
+  abandonedSince: number | null;
+}
+
+/** The keeper's listening sockets. One place may have several: a program with SO_REUSEPORT sockets of its own. */
+export class HeldSockets {
+  readonly #sockets = new Set<HeldSocket>();
+
+  /** Takes over an fd of ours. The caller gives up its ownership. */
+  add(socket: Pick<HeldSocket, 'fd' | 'place' | 'address' | 'listened' | 'programReusesPort'>): HeldSocket {
+    const held: HeldSocket = {
+      ...socket,
+      inode: socketInode(socket.fd),
+      confirmed: socket.listened,
+      claimed: !socket.listened,
+      holders: [],
+      unservedSince: null,
+      refusing: false,
+      abandonedSince: null,
+    };
+    this.#sockets.add(held);
+    return held;
+  }
+
+  /** Closes our fd: when no process has the socket either, waiting clients are reset and the port is free. */
+  release(held: HeldSocket): void {
+    if (this.#sockets.delete(held)) close(held.fd);
+  }
+
+  releaseAll(): void {
+    for (const held of this.all()) this.release(held);
+  }
+
+  all(): readonly HeldSocket[] {
+    return [...this.#sockets];
+  }
+
+  byInode(inode: number): HeldSocket | undefined {
+    return this.all().find((held) => held.inode === inode);
+  }
+
+  /** The sockets of exactly this place, oldest first. */
+  at(place: Place): readonly HeldSocket[] {
+    return this.all().filter((held) => held.place !== undefined && samePlace(held.place, place));
+  }
+
+  /** The sockets at other places that the kernel would let conflict with this one. */
+  overlapping(place: Place): readonly HeldSocket[] {
+    return this.all().filter(
+      ({ place: other }) =>
+        other !== undefined &&
+        other.netns === place.netns &&
+        (other.device === place.device || other.device === '' || place.device === '') &&
+        !samePlace(other, place) &&
+        endpointsOverlap(other, place),
+    );
+  }
+
+  /** The worker is gone: nobody claims anything any more, and clients begin to wait. */
+  workerGone(now: number): void {
+    for (const held of this.#sockets) {
+      held.claimed = false;
+      held.holders = [];
+      held.unservedSince ??= now;
+      held.abandonedSince = null;
+    }
+  }
+}
+
+/** Connections that wait in the accept queue; 0 where the kernel does not tell (MPTCP, unix). */
+export function queueLength(held: HeldSocket): number {
+  if (held.place === undefined) return 0;
+  try {
+    return acceptQueueLength(held.fd);
+  } catch (error) {
+    if (errorCode(error) === 'EOPNOTSUPP') return 0;
+    throw error;
+  }
+}
+
+/** A duplicate of the held fd for somebody who closes it himself. */
+export function copyOf(held: HeldSocket): Fd {
+  return duplicate(held.fd);
+}
+
+/** `127.0.0.1:8080`, `[::]:8080` with `(IPv6 only)` where that matters. */
+export function describeHeld(held: Pick<HeldSocket, 'address' | 'place'>): string {
+  const v6only = held.place?.v6only === true && held.place.address.host === '::' ? ' (IPv6 only)' : '';
+  return `${formatAddress(held.address)}${v6only}`;
+}
+
+function samePlace(one: Place, other: Place): boolean {
+  return (
+    one.netns === other.netns &&
+    one.device === other.device &&
+    one.address.family === other.address.family &&
+    one.address.host === other.address.host &&
+    one.address.port === other.address.port &&
+    one.address.scopeId === other.address.scopeId &&
+    one.v6only === other.v6only
+  );
+}

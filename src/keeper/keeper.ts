@@ -1,0 +1,545 @@
+import { EventEmitter } from 'node:events';
+import { closeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { errorText, HoldfastError } from '../errors.js';
+import { close } from '../kernel/fd.js';
+import type { Fd } from '../kernel/libc.js';
+import { Poller, startThreadPool } from '../kernel/poller.js';
+import { becomeSubreaper, reap } from '../kernel/process.js';
+import { CAP_SYS_ADMIN, childrenOf, hasCapability, processStat } from '../kernel/procfs.js';
+import {
+  BACKLOG_MAX,
+  isListening,
+  listen,
+  refuseNewConnections,
+  setReusePort,
+  steerGroupTo,
+} from '../kernel/socket.js';
+import { signalName } from '../model/signals.js';
+import { version } from '../version.js';
+import { Attendance } from './attendance.js';
+import { type ControlServer, serveControl } from './control.js';
+import { findProgram, type HandedSocket, handOver } from './hand-over.js';
+import { describeHeld, type HeldSocket, HeldSockets, queueLength } from './held.js';
+import {
+  begin,
+  type Effect,
+  type Lifecycle,
+  type LifecycleEvent,
+  type Step,
+  step,
+  type TimerName,
+  type WorkerEnd,
+} from './lifecycle.js';
+import { bindAll, inheritedSockets, removeSocketFile } from './listen.js';
+import type { Notice } from './notices.js';
+import { holdForMs, type Identity, identityOf, type KeepOptions, policyOf } from './options.js';
+import { Spawner } from './spawner.js';
+import {
+  checkName,
+  defaultName,
+  type KeeperState,
+  lockName,
+  removeFiles,
+  type StateFiles,
+  stateFiles,
+  writeState,
+} from './state.js';
+import { Trap } from './trap.js';
+import { type ProcessId, signalProcess, WORKER_VARIABLE, WorkerTree } from './tree.js';
+import { unheldListeners } from './unheld.js';
+
+/** How often the end of a tree is looked for while it is waited for; SIGCHLD usually tells sooner. */
+const TREE_LOOK_MS = 25;
+/** A process that SIGKILL does not end in this time hangs in the kernel; nobody can wait for it. */
+const UNKILLABLE_MS = 5_000;
+const NOTHING_LISTENS_MS = 5_000;
+/** At the stop: how long connections that are queued already may take to be accepted. */
+const QUEUE_DRAIN_MS = 1_000;
+const KEY_SIGNALS: ReadonlySet<NodeJS.Signals> = new Set(['SIGINT', 'SIGQUIT', 'SIGHUP']);
+const KEY_SIGNAL_MS = 20;
+/** Delays are spread by this share either way, so that keepers do not start their servers in step. */
+const JITTER = 0.2;
+
+const TIMER_EVENTS: Readonly<Record<TimerName, LifecycleEvent>> = {
+  steady: { type: 'steady' },
+  cleanup: { type: 'cleanup-timeout' },
+  backoff: { type: 'backoff-over' },
+  stop: { type: 'stop-timeout' },
+};
+
+/** The running copy of the server. */
+interface Worker {
+  readonly root: ProcessId;
+  readonly tree: WorkerTree;
+  rootEnded: boolean;
+}
+
+/** What only the command, which is a process of its own, asks of a keeper. */
+export interface ProcessDuties {
+  /** This process starts nothing else, so that every orphan that comes to it is the server's and is reaped. */
+  readonly reapsAll: boolean;
+  /** SIGHUP is ignored (nohup) and the server is to ignore it too. */
+  readonly ignoresHangup: boolean;
+}
+
+/** Events of a Keeper: every Notice as `notice`, and each under its own type. */
+export type KeeperEvents = { notice: [Notice] } & { [N in Notice as N['type']]: [N] };
+
+/** Keeps one server: owns its listening sockets, and starts it again when it dies. */
+export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposable {
+  readonly name: string;
+  /** Settles when the server has ended for good and every held socket is closed. */
+  readonly exited: Promise<{ readonly exitCode: number }>;
+
+  readonly #options: KeepOptions;
+  readonly #duties: ProcessDuties;
+  readonly #identity: Identity | undefined;
+  readonly #cwd: string;
+  readonly #files: StateFiles;
+  readonly #lock: Fd;
+  readonly #held = new HeldSockets();
+  readonly #announced = new WeakSet<HeldSocket>();
+  readonly #since = Date.now();
+  readonly #timers = new Map<TimerName, NodeJS.Timeout>();
+  readonly #attendance: Attendance;
+  readonly #onChild = (): void => this.#childEnded();
+  readonly #onExit = (): void => this.#poller?.close();
+  #finish: (outcome: { exitCode: number }) => void = () => undefined;
+  #handed: readonly HandedSocket[] = [];
+  #poller: Poller | undefined;
+  #spawner: Spawner | undefined;
+  #control: ControlServer | undefined;
+  #lifecycle: Lifecycle;
+  #worker: Worker | undefined;
+  #starts = 0;
+  #lastOrphanEnd: WorkerEnd = { code: 0, signal: null };
+  #killingSince: number | null = null;
+  #treeLook: NodeJS.Timeout | undefined;
+  #stateWrite: NodeJS.Immediate | undefined;
+  #nothingListens: NodeJS.Timeout | undefined;
+
+  private constructor(options: KeepOptions, duties: ProcessDuties) {
+    super();
+    this.#options = options;
+    this.#duties = duties;
+    this.#cwd = options.cwd ?? process.cwd();
+    if (options.onNotice) this.on('notice', options.onNotice);
+    if (options.command.length === 0) {
+      throw new HoldfastError('ERR_HOLDFAST_OPTION', 'there is no command to run; it stands after --');
+    }
+    this.name = checkName(options.name ?? defaultName(this.#cwd));
+    const policy = policyOf(options);
+    this.#identity = identityOf(options);
+    this.#lifecycle = begin(policy).lifecycle;
+    this.exited = new Promise((resolve) => {
+      this.#finish = resolve;
+    });
+    this.#files = stateFiles(this.name);
+    this.#lock = lockName(this.name, this.#files);
+    this.#attendance = new Attendance({
+      held: this.#held,
+      tree: () => this.#worker?.tree,
+      holdForMs: holdForMs(options),
+      say: (notice) => this.#say(notice),
+      changed: (confirmed) => this.#socketsChanged(confirmed),
+    });
+  }
+
+  /**
+   * Starts keeping. Resolves when the server has been started for the first time.
+   *
+   * @throws {HoldfastError} what `keep` lists; nothing is left behind.
+   */
+  static async start(options: KeepOptions, duties: ProcessDuties): Promise<Keeper> {
+    const keeper = new Keeper(options, duties);
+    try {
+      await keeper.#begin();
+      return keeper;
+    } catch (error) {
+      await keeper.#tearDown();
+      throw error;
+    }
+  }
+
+  /** What `holdfast status` shows. */
+  status(): KeeperState {
+    return {
+      version: 1,
+      name: this.name,
+      holdfast: version,
+      pid: process.pid,
+      startTime: processStat('self')?.startTime ?? 0,
+      command: this.#options.command,
+      directory: this.#cwd,
+      phase: this.#lifecycle.phase,
+      starts: this.#starts,
+      since: this.#since,
+      worker: this.#worker?.root ?? null,
+      lastEnd: this.#lifecycle.lastEnd,
+      sockets: this.#held.all().map((held) => ({
+        address: describeHeld(held),
+        inode: held.inode,
+        served: held.claimed && held.unservedSince === null,
+        waiting: isListening(held.fd) ? queueLength(held) : 0,
+      })),
+    };
+  }
+
+  /**
+   * Ends the server: no new connections, then the stop signal, after the stop timeout SIGKILL for its whole tree. A
+   * second call sends SIGKILL at once. `delivered`: the terminal has sent the signal to the server already.
+   */
+  stop(signal?: NodeJS.Signals, delivered = false): Promise<{ readonly exitCode: number }> {
+    if (this.#lifecycle.phase !== 'ended') {
+      this.#say({ type: 'stopping', signal: signal ?? this.#lifecycle.policy.stopSignal });
+      this.#dispatch({ type: 'stop-requested', delivered, ...(signal === undefined ? {} : { signal }) });
+    }
+    return this.exited;
+  }
+
+  /** Passes a signal on to the server's first process. False when none runs. */
+  forward(signal: NodeJS.Signals): boolean {
+    return this.#worker !== undefined && signalProcess(this.#worker.root, signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  async #begin(): Promise<void> {
+    // So that a wrong command is said before anything is bound or started.
+    findProgram(this.#options.command[0] ?? '', this.#environment(), this.#cwd);
+    becomeSubreaper();
+    await startThreadPool();
+    this.#handed = [
+      ...inheritedSockets(process.env, this.#held),
+      ...(await bindAll(this.#options.listen ?? [], this.#held)),
+    ];
+    this.#poller = new Poller();
+    process.once('exit', this.#onExit);
+    process.on('SIGCHLD', this.#onChild);
+    this.#spawner = await Spawner.start({
+      trap: this.#options.trap === false ? [] : ['bind', 'listen'],
+      noNewPrivileges: !hasCapability('self', CAP_SYS_ADMIN),
+    });
+    this.#answerTraps(this.#spawner);
+    this.#control = await serveControl(this.#files.control, {
+      status: () => this.status(),
+      stop: () => void this.stop(),
+    });
+    this.#options.signal?.addEventListener('abort', () => void this.stop(), { once: true });
+    await this.#spawn();
+    this.#nothingListens = setTimeout(() => this.#sayNothingListens(), NOTHING_LISTENS_MS);
+  }
+
+  #answerTraps({ notifier }: Spawner): void {
+    if (notifier === null) return;
+    const trap = new Trap({
+      notifier,
+      held: this.#held,
+      tree: () => this.#worker?.tree,
+      say: (notice) => this.#say(notice),
+      listened: (held, pid, again) => this.#listened(held, pid, again),
+      released: () => this.#socketsChanged(undefined),
+    });
+    this.#poller?.add(notifier, () => trap.handle());
+  }
+
+  #dispatch(event: LifecycleEvent): void {
+    this.#follow(step(this.#lifecycle, event));
+  }
+
+  #follow({ lifecycle, effects }: Step): void {
+    const before = this.#lifecycle;
+    this.#lifecycle = lifecycle;
+    this.#perform(effects);
+    if (before.phase !== lifecycle.phase) this.#stateChanged();
+  }
+
+  /** Performs effects in order; those after `close-entrance` wait for it. */
+  #perform(effects: readonly Effect[]): void {
+    for (const [index, effect] of effects.entries()) {
+      if (effect.type === 'close-entrance') {
+        void this.#closeEntrance().then(() => this.#perform(effects.slice(index + 1)));
+        return;
+      }
+      this.#performOne(effect);
+    }
+  }
+
+  #performOne(effect: Exclude<Effect, { type: 'close-entrance' }>): void {
+    switch (effect.type) {
+      case 'spawn':
+        void this.#respawn();
+        return;
+      case 'follow-daemon':
+        this.#watchTree();
+        this.#say({ type: 'daemonized', pids: (this.#worker?.tree.members() ?? []).map((stat) => stat.pid) });
+        return;
+      case 'signal-root':
+        if (this.#worker) signalProcess(this.#worker.root, effect.signal);
+        return;
+      case 'signal-tree':
+        this.#signalTree(effect.signal);
+        return;
+      case 'start-timer':
+        this.#startTimer(effect.timer, effect.ms);
+        return;
+      case 'stop-timer':
+        clearTimeout(this.#timers.get(effect.timer));
+        this.#timers.delete(effect.timer);
+        return;
+      case 'end':
+        void this.#end(effect.exitCode);
+        return;
+    }
+  }
+
+  async #spawn(): Promise<void> {
+    const spawner = this.#spawner;
+    if (spawner === undefined) throw new Error('the spawner runs before anything is spawned');
+    const env = this.#environment();
+    const { command } = this.#options;
+    const file = findProgram(command[0] ?? '', env, this.#cwd);
+    const mark = `${process.pid}.${++this.#starts}`;
+    this.#openListened();
+    const handed = handOver(
+      command[0]?.includes('/') ? [file, ...command.slice(1)] : command,
+      { ...env, [WORKER_VARIABLE]: mark },
+      this.#handed,
+      this.#duties.ignoresHangup,
+    );
+    const { pid, exited } = await spawner.spawn({
+      ...handed,
+      cwd: this.#cwd,
+      ...(this.#identity === undefined ? {} : { credentials: this.#identity }),
+    });
+    const root = { pid, startTime: processStat(pid)?.startTime ?? 0 };
+    const worker: Worker = { root, tree: new WorkerTree(pid, mark), rootEnded: false };
+    this.#worker = worker;
+    this.#say({ type: 'started', pid, attempt: this.#starts });
+    this.#stateChanged();
+    void exited.then((end) => this.#rootEnded(worker, end));
+    // A stop that was asked for while this start was on its way had nobody to signal.
+    if (this.#lifecycle.phase === 'stopping') signalProcess(root, this.#lifecycle.policy.stopSignal);
+  }
+
+  /** A start after the first: what fails it is a failure of the server, not of ours. */
+  async #respawn(): Promise<void> {
+    try {
+      await this.#spawn();
+    } catch (error) {
+      this.#say({ type: 'warning', text: `cannot start ${this.#options.command[0]}: ${errorText(error)}` });
+      this.#dispatch({ type: 'root-ended', end: { code: 127, signal: null }, left: false, serves: false });
+    }
+  }
+
+  async #rootEnded(worker: Worker, end: WorkerEnd): Promise<void> {
+    // A key on the terminal signals the server and us at once: ours must be read before its end is judged.
+    if (end.signal !== null && KEY_SIGNALS.has(end.signal)) await sleep(KEY_SIGNAL_MS);
+    worker.rootEnded = true;
+    this.#say({ type: 'exited', pid: worker.root.pid, ...end });
+    const members = worker.tree.members();
+    if (members.length === 0) this.#held.workerGone(performance.now());
+    this.#dispatch({
+      type: 'root-ended',
+      end,
+      left: members.length > 0,
+      serves: this.#held.all().some((held) => worker.tree.holdersOf(held.inode, members).length > 0),
+    });
+    this.#childEnded();
+  }
+
+  #signalTree(signal: NodeJS.Signals): void {
+    if (signal === 'SIGKILL') this.#killingSince ??= performance.now();
+    const pids = this.#worker?.tree.signal(signal) ?? [];
+    if (signal === 'SIGKILL' && pids.length > 0) this.#say({ type: 'killed', pids });
+    this.#watchTree();
+  }
+
+  /** From now on looks whether anything is left of the tree. */
+  #watchTree(): void {
+    this.#treeLook ??= setInterval(() => this.#lookAtTree(), TREE_LOOK_MS);
+  }
+
+  #childEnded(): void {
+    this.#reapOrphans();
+    if (this.#treeLook !== undefined) this.#lookAtTree();
+  }
+
+  #lookAtTree(): void {
+    const worker = this.#worker;
+    if (worker === undefined || !worker.rootEnded) return;
+    const members = worker.tree.members();
+    if (this.#lifecycle.daemonized && this.#lifecycle.phase !== 'stopping') {
+      this.#lookAtDaemon(worker, members.length > 0);
+    } else if (members.length === 0) {
+      this.#treeGone();
+    } else if (this.#killingSince !== null) {
+      // What was forked while the signals were on their way gets its own.
+      worker.tree.signal('SIGKILL');
+      if (performance.now() - this.#killingSince < UNKILLABLE_MS) return;
+      const pids = members.map((stat) => stat.pid).join(', ');
+      this.#say({ type: 'warning', text: `SIGKILL does not end ${pids}; going on without` });
+      this.#treeGone();
+    }
+  }
+
+  #lookAtDaemon({ tree }: Worker, left: boolean): void {
+    const serves = this.#held.all().some((held) => held.claimed && tree.holdersOf(held.inode).length > 0);
+    if (left && (serves || this.#lifecycle.phase === 'starting')) return;
+    this.#stopTreeLook();
+    if (!left) this.#held.workerGone(performance.now());
+    this.#say({ type: 'exited', pid: this.#worker?.root.pid ?? 0, ...this.#lastOrphanEnd });
+    this.#dispatch({ type: 'daemon-ended', end: this.#lastOrphanEnd, left });
+  }
+
+  #treeGone(): void {
+    this.#stopTreeLook();
+    this.#held.workerGone(performance.now());
+    this.#dispatch({ type: 'tree-gone' });
+  }
+
+  #stopTreeLook(): void {
+    clearInterval(this.#treeLook);
+    this.#treeLook = undefined;
+    this.#killingSince = null;
+  }
+
+  /** Reaps orphans of the server that ended as our children. libuv waits for the first processes itself. */
+  #reapOrphans(): void {
+    for (const pid of childrenOf(process.pid) ?? []) {
+      if (pid === this.#worker?.root.pid || processStat(pid)?.state !== 'Z') continue;
+      if (!this.#duties.reapsAll && !this.#worker?.tree.knows(pid)) continue;
+      const end = reap(pid);
+      if (end === undefined) continue;
+      const signal = end.signal === null ? null : (signalName(end.signal) ?? 'SIGKILL');
+      this.#lastOrphanEnd = { code: end.code, signal };
+    }
+  }
+
+  #listened(held: HeldSocket, pid: number, again: boolean): void {
+    const now = performance.now();
+    const address = describeHeld(held);
+    if (again && held.unservedSince !== null) {
+      this.#say({ type: 'served-again', address, pid, gapMs: Math.round(now - held.unservedSince) });
+    }
+    if (held.refusing) steerGroupTo(held.fd, 0);
+    held.refusing = false;
+    held.claimed = true;
+    held.unservedSince = null;
+    held.abandonedSince = null;
+    this.#attendance.listened(held);
+    this.#dispatch({ type: 'listened' });
+    this.#stateChanged();
+  }
+
+  #socketsChanged(confirmed: HeldSocket | undefined): void {
+    if (confirmed !== undefined) {
+      if (!this.#announced.has(confirmed)) {
+        this.#announced.add(confirmed);
+        this.#say({ type: 'held', address: describeHeld(confirmed), pid: confirmed.holders[0]?.pid ?? 0 });
+      }
+      this.#dispatch({ type: 'confirmed' });
+    }
+    this.#stateChanged();
+  }
+
+  /** Before a start: sockets that refuse clients because nobody served them take them again. */
+  #openListened(): void {
+    for (const { held } of this.#handed) {
+      if (!held.refusing) continue;
+      listen(held.fd, BACKLOG_MAX);
+      if (held.place !== undefined) {
+        setReusePort(held.fd, true);
+        steerGroupTo(held.fd, 0);
+      }
+      held.refusing = false;
+      held.unservedSince = performance.now();
+    }
+  }
+
+  /** Takes no more connections and waits until those in the queues have been accepted. */
+  async #closeEntrance(): Promise<void> {
+    const until = performance.now() + QUEUE_DRAIN_MS;
+    const open = this.#held.all().filter((held) => held.place !== undefined && isListening(held.fd));
+    for (const held of open) refuseNewConnections(held.fd);
+    const waiting = (): boolean => open.some((held) => held.claimed && queueLength(held) > 0);
+    while (waiting() && performance.now() < until) await sleep(2);
+    // Ours goes first, so that the server's own close refuses clients from then on.
+    this.#held.releaseAll();
+  }
+
+  #startTimer(timer: TimerName, ms: number): void {
+    clearTimeout(this.#timers.get(timer));
+    const wait = timer === 'backoff' ? Math.round(ms * (1 - JITTER + 2 * JITTER * Math.random())) : ms;
+    if (timer === 'backoff') {
+      this.#say({ type: 'restarting', inMs: wait, failures: this.#lifecycle.failures });
+    }
+    this.#timers.set(
+      timer,
+      setTimeout(() => this.#dispatch(TIMER_EVENTS[timer]), wait),
+    );
+  }
+
+  #sayNothingListens(): void {
+    const tree = this.#worker?.tree;
+    if (tree === undefined) return;
+    const unheld = unheldListeners(tree, this.#held);
+    for (const { pid, address } of unheld) {
+      const why =
+        'it was not bound by a plain bind and listen with a port (port 0, io_uring, 32-bit, inherited)';
+      this.#say({ type: 'not-held', pid, address, why });
+    }
+    if (this.#lifecycle.phase === 'starting' && unheld.length === 0) {
+      this.#say({ type: 'nothing-listens', afterMs: NOTHING_LISTENS_MS });
+    }
+  }
+
+  #environment(): Readonly<Record<string, string | undefined>> {
+    const env = this.#options.env ?? process.env;
+    const user = this.#identity?.user;
+    if (user === undefined) return env;
+    return { ...env, HOME: user.home, USER: user.name, LOGNAME: user.name, SHELL: user.shell };
+  }
+
+  #say(notice: Notice): void {
+    this.emit('notice', notice);
+    // Each notice is emitted under its own type too; the compiler cannot relate a union's member to its key.
+    (this as EventEmitter).emit(notice.type, notice);
+  }
+
+  /** Writes the state file once for all that changed in this turn. */
+  #stateChanged(): void {
+    this.#stateWrite ??= setImmediate(() => {
+      this.#stateWrite = undefined;
+      if (this.#lifecycle.phase !== 'ended') writeState(this.#files, this.status());
+    });
+  }
+
+  async #end(exitCode: number): Promise<void> {
+    await this.#tearDown();
+    this.#finish({ exitCode });
+  }
+
+  async #tearDown(): Promise<void> {
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    clearTimeout(this.#nothingListens);
+    clearImmediate(this.#stateWrite);
+    this.#stopTreeLook();
+    this.#attendance.stop();
+    this.#held.releaseAll();
+    for (const handed of this.#handed) removeSocketFile(handed);
+    this.#control?.close();
+    process.off('SIGCHLD', this.#onChild);
+    process.off('exit', this.#onExit);
+    const notifier = this.#spawner?.notifier ?? null;
+    if (notifier !== null) this.#poller?.remove(notifier);
+    this.#poller?.close();
+    await this.#spawner?.stop();
+    if (notifier !== null) close(notifier);
+    removeFiles(this.#files);
+    closeSync(this.#lock);
+  }
+}

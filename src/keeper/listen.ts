@@ -1,0 +1,161 @@
+import { lstatSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { errorCode, HoldfastError } from '../errors.js';
+import { close, isOpen, setCloseOnExec } from '../kernel/fd.js';
+import type { Fd } from '../kernel/libc.js';
+import {
+  BACKLOG_MAX,
+  bind,
+  isV6Only,
+  listen,
+  localAddress,
+  netnsCookie,
+  setReuseAddress,
+  setReusePort,
+  setV6Only,
+  steerGroupTo,
+  streamSocket,
+} from '../kernel/socket.js';
+import { formatAddress, isWildcard, type SocketAddress } from '../model/address.js';
+import { FIRST_FD, type HandedSocket } from './hand-over.js';
+import type { HeldSockets, Place } from './held.js';
+import { type ListenRequest, parseListen } from './listen-address.js';
+import { describeStranger } from './notices.js';
+import { strangersAt } from './strangers.js';
+
+/**
+ * Binds and listens at one `--listen` address, with the keeper's own privilege.
+ *
+ * @throws {HoldfastError} ERR_HOLDFAST_ADDRESS_TAKEN names who has it; ERR_HOLDFAST_ADDRESS for all else.
+ */
+export async function bindListened(text: string, held: HeldSockets): Promise<HandedSocket> {
+  const request = parseListen(text);
+  if (request.address.family === 'unix') await removeStaleSocket(request.address.path);
+  const fd = openAt(request);
+  const address = localAddress(fd) ?? request.address;
+  const socket = held.add({ fd, address, place: placeOf(fd), listened: true, programReusesPort: false });
+  return { request, held: socket, inherited: false };
+}
+
+/** All of them in order, or none: what was bound before one failed is closed with the others by the keeper. */
+export async function bindAll(texts: readonly string[], held: HeldSockets): Promise<readonly HandedSocket[]> {
+  const handed: HandedSocket[] = [];
+  try {
+    for (const text of texts) handed.push(await bindListened(text, held));
+    return handed;
+  } catch (error) {
+    for (const one of handed) removeSocketFile(one);
+    throw error;
+  }
+}
+
+/** Removes the file of a unix socket that the keeper made. */
+export function removeSocketFile({ request, inherited }: HandedSocket): void {
+  const { address } = request;
+  if (!inherited && address.family === 'unix' && !address.path.startsWith('@'))
+    rmSync(address.path, { force: true });
+}
+
+/** The sockets that a service manager started us with (LISTEN_FDS), taken over and no longer announced. */
+export function inheritedSockets(env: NodeJS.ProcessEnv, held: HeldSockets): readonly HandedSocket[] {
+  if (env.LISTEN_PID !== String(process.pid)) return [];
+  const names = env.LISTEN_FDNAMES?.split(':') ?? [];
+  const count = Number(env.LISTEN_FDS ?? 0);
+  for (const name of ['LISTEN_FDS', 'LISTEN_PID', 'LISTEN_FDNAMES', 'LISTEN_PIDFDID']) delete env[name];
+  return Array.from({ length: count }, (_, index) => FIRST_FD + index)
+    .filter((fd) => isOpen(fd))
+    .map((fd, index) => inheritedSocket(fd, names[index] ?? '', held));
+}
+
+function inheritedSocket(fd: Fd, name: string, held: HeldSockets): HandedSocket {
+  setCloseOnExec(fd, true);
+  const address = localAddress(fd);
+  if (address === undefined) {
+    throw new HoldfastError('ERR_HOLDFAST_ADDRESS', `fd ${fd} of LISTEN_FDS is no IPv4, IPv6 or unix socket`);
+  }
+  const request = { address, name, v6only: isV6Only(fd), spelling: spellingOf(address) };
+  const socket = held.add({ fd, address, place: placeOf(fd), listened: true, programReusesPort: false });
+  return { request, held: socket, inherited: true };
+}
+
+function spellingOf(address: SocketAddress): string {
+  return address.family === 'unix' ? address.path : formatAddress(address);
+}
+
+function openAt(request: ListenRequest): Fd {
+  const fd = streamFor(request);
+  try {
+    return listenAt(fd, request);
+  } catch (error) {
+    close(fd);
+    throw explain(request, error);
+  }
+}
+
+function listenAt(fd: Fd, { address, v6only, backlog }: ListenRequest): Fd {
+  if (address.family === 'ipv6') setV6Only(fd, v6only);
+  if (address.family !== 'unix') setReuseAddress(fd, true);
+  bind(fd, address);
+  // Only after bind: set before it, a second keeper would join instead of being refused.
+  if (address.family !== 'unix') setReusePort(fd, true);
+  listen(fd, backlog ?? BACKLOG_MAX, address);
+  if (address.family !== 'unix') steerGroupTo(fd, 0);
+  return fd;
+}
+
+function streamFor({ address }: ListenRequest): Fd {
+  return streamSocket(address.family);
+}
+
+function explain(request: ListenRequest, error: unknown): unknown {
+  const where = formatAddress(request.address);
+  switch (errorCode(error)) {
+    case 'EADDRINUSE': {
+      const who = strangerAt(request);
+      const text = `--listen ${request.spelling}: ${where} is taken${who === undefined ? '' : ` by ${who}`}`;
+      return new HoldfastError('ERR_HOLDFAST_ADDRESS_TAKEN', text, error);
+    }
+    case 'EACCES': {
+      const text = `--listen ${request.spelling}: not allowed to bind ${where}; run the keeper as root, with --user for the server`;
+      return new HoldfastError('ERR_HOLDFAST_ADDRESS', text, error);
+    }
+    case 'EADDRNOTAVAIL': {
+      const text = `--listen ${request.spelling}: this machine has no address ${where}`;
+      return new HoldfastError('ERR_HOLDFAST_ADDRESS', text, error);
+    }
+    default:
+      return error instanceof HoldfastError
+        ? error
+        : new HoldfastError('ERR_HOLDFAST_ADDRESS', `--listen ${request.spelling}: ${String(error)}`, error);
+  }
+}
+
+function strangerAt({ address, v6only }: ListenRequest): string | undefined {
+  if (address.family === 'unix') return undefined;
+  const fd = streamSocket(address.family);
+  const place: Place = { address, v6only, device: '', netns: String(netnsCookie(fd)) };
+  close(fd);
+  const [stranger] = strangersAt(place, new Set());
+  return stranger === undefined ? undefined : describeStranger(stranger.who);
+}
+
+function placeOf(fd: Fd): Place | undefined {
+  const address = localAddress(fd);
+  if (address === undefined || address.family === 'unix') return undefined;
+  const v6only = address.family === 'ipv6' && isWildcard(address) && isV6Only(fd);
+  return { address, v6only, device: '', netns: String(netnsCookie(fd)) };
+}
+
+/** Removes a unix socket file that nobody listens on any more; one that answers is somebody's. */
+async function removeStaleSocket(path: string): Promise<void> {
+  if (path.startsWith('@') || lstatSync(path, { throwIfNoEntry: false })?.isSocket() !== true) return;
+  const code = await new Promise<string | undefined>((resolve) => {
+    const client = connect(path)
+      .once('connect', () => {
+        client.destroy();
+        resolve(undefined);
+      })
+      .once('error', (error) => resolve(errorCode(error) ?? 'UNKNOWN'));
+  });
+  if (code === 'ECONNREFUSED') rmSync(path, { force: true });
+}

@@ -1,0 +1,39 @@
+import type { WorkerEnd } from './lifecycle.js';
+
+/** Somebody outside this app who listens where the app wants to. */
+export interface Stranger {
+  readonly pid: number;
+  readonly command: string;
+  /** Name of the keeper that it belongs to, if any. */
+  readonly keeper?: string;
+}
+
+/** What a keeper tells while it works, one kind per event. Times in ms. */
+export type Notice =
+  | { readonly type: 'started'; readonly pid: number; readonly attempt: number }
+  /** The worker listens; its addresses are held from now on. */
+  | { readonly type: 'held'; readonly address: string; readonly pid: number }
+  /** A restarted worker has its address again. */
+  | { readonly type: 'served-again'; readonly address: string; readonly pid: number; readonly gapMs: number }
+  | {
+      readonly type: 'released';
+      readonly address: string;
+      /** `closed`: by the server, on purpose. `failing`: `--hold-for` is over. `moved`: another address overlaps. */
+      readonly reason: 'closed' | 'failing' | 'moved';
+    }
+  | { readonly type: 'not-held'; readonly pid: number; readonly address?: string; readonly why: string }
+  | { readonly type: 'taken'; readonly address: string; readonly by: Stranger | undefined }
+  | ({ readonly type: 'exited'; readonly pid: number } & WorkerEnd)
+  | { readonly type: 'daemonized'; readonly pids: readonly number[] }
+  | { readonly type: 'restarting'; readonly inMs: number; readonly failures: number }
+  | { readonly type: 'nothing-listens'; readonly afterMs: number }
+  | { readonly type: 'stopping'; readonly signal: NodeJS.Signals }
+  | { readonly type: 'killed'; readonly pids: readonly number[] }
+  | { readonly type: 'warning'; readonly text: string };
+
+/** `pid 123 (node server.js)`, with its keeper's name where it has one. */
+export function describeStranger(who: Stranger | undefined): string {
+  if (who === undefined) return 'a process that this user may not see (run as root to see it)';
+  const keeper = who.keeper === undefined ? '' : `, kept by holdfast as "${who.keeper}"`;
+  return `pid ${who.pid} (${who.command}${keeper})`;
+}

@@ -1,0 +1,82 @@
+import { HoldfastError } from '../errors.js';
+import { findGroup, findUser, type User } from '../kernel/users.js';
+import type { Policy, RestartPolicy } from './lifecycle.js';
+import type { Notice } from './notices.js';
+
+/** What to keep, and how. Times in milliseconds. */
+export interface KeepOptions {
+  /** The server: program and arguments, no shell. `{fd}` and `{fd:NAME}` become the number of a `listen` fd. */
+  readonly command: readonly string[];
+  /** Unique among this user's keepers. Default: the name of the folder. */
+  readonly name?: string;
+  /** Folder that the server starts in. Default: the current one. */
+  readonly cwd?: string;
+  /** Its environment. Default: ours. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Addresses that the keeper binds before the server starts: `8080`, `127.0.0.1:80`, `unix:/path,name=web`. */
+  readonly listen?: readonly string[];
+  /** Learn addresses by answering the server's bind and listen. Default true. */
+  readonly trap?: boolean;
+  /** Run the server as this user or number, with its groups. Needs root. */
+  readonly user?: string;
+  /** Group or number in place of the user's own. Needs root. */
+  readonly group?: string;
+  /** When the server is started again. Default `on-failure`: it exited with another code than 0, or by a signal. */
+  readonly restart?: RestartPolicy;
+  /** Default SIGTERM. */
+  readonly stopSignal?: NodeJS.Signals;
+  /** From the stop signal to SIGKILL. Default 10,000. */
+  readonly stopTimeoutMs?: number;
+  /** How long clients may wait while no server comes up; then they are refused until one does. Default 30,000. */
+  readonly holdForMs?: number;
+  /** Told everything from the first start on; later listeners on the Keeper miss what came before them. */
+  readonly onNotice?: (notice: Notice) => void;
+  /** Ends the server gracefully when aborted. */
+  readonly signal?: AbortSignal;
+}
+
+/** The identity that `user` and `group` name together. */
+export interface Identity {
+  readonly uid: number;
+  readonly gid: number;
+  readonly groups: readonly number[];
+  readonly user: User | undefined;
+}
+
+export function policyOf(options: KeepOptions): Policy {
+  return {
+    restart: options.restart ?? 'on-failure',
+    stopSignal: options.stopSignal ?? 'SIGTERM',
+    stopTimeoutMs: notNegative('stopTimeoutMs', options.stopTimeoutMs ?? 10_000),
+  };
+}
+
+export function holdForMs(options: KeepOptions): number {
+  return notNegative('holdForMs', options.holdForMs ?? 30_000);
+}
+
+/** @throws {HoldfastError} ERR_HOLDFAST_USER: no such user or group, or we are not root. */
+export function identityOf({ user, group }: KeepOptions): Identity | undefined {
+  if (user === undefined && group === undefined) return undefined;
+  if (process.getuid?.() !== 0) {
+    throw new HoldfastError('ERR_HOLDFAST_USER', 'only root can run the server as another user or group');
+  }
+  const found = findUser(user ?? '0');
+  if (user !== undefined && found === undefined) {
+    throw new HoldfastError('ERR_HOLDFAST_USER', `there is no user "${user}" on this system`);
+  }
+  const gid = group === undefined ? found?.gid : findGroup(group);
+  if (gid === undefined)
+    throw new HoldfastError('ERR_HOLDFAST_USER', `there is no group "${group}" on this system`);
+  return {
+    uid: found?.uid ?? 0,
+    gid,
+    groups: found?.groups ?? [gid],
+    user: user === undefined ? undefined : found,
+  };
+}
+
+function notNegative(name: string, value: number): number {
+  if (Number.isFinite(value) && value >= 0) return value;
+  throw new HoldfastError('ERR_HOLDFAST_OPTION', `${name} is a number of milliseconds from 0, not ${value}`);
+}

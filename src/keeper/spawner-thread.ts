@@ -1,0 +1,53 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { parentPort, workerData } from 'node:worker_threads';
+import { errorCode, errorText } from '../errors.js';
+import { type Credentials, setNoNewPrivileges, withCredentials } from '../kernel/process.js';
+import { installTrap } from '../kernel/seccomp.js';
+import type { SpawnerReport, SpawnerRequest, SpawnerSetup, SpawnRequest } from './spawner.js';
+
+const { trap, noNewPrivileges } = workerData as SpawnerSetup;
+const port = parentPort;
+if (port === null) throw new Error('spawner-thread.js is a worker thread of the keeper, not a program');
+
+const own: Credentials = {
+  uid: process.getuid?.() ?? 0,
+  gid: process.getgid?.() ?? 0,
+  groups: process.getgroups?.() ?? [],
+};
+
+report(prepare());
+port.on('message', (message: SpawnerRequest) => start(message.id, message.request));
+
+function prepare(): SpawnerReport {
+  if (trap.length === 0) return { type: 'ready', notifier: null, waitKillable: false };
+  try {
+    if (noNewPrivileges) setNoNewPrivileges();
+    return { type: 'ready', ...installTrap(trap) };
+  } catch (error) {
+    return { type: 'unavailable', code: errorCode(error) ?? 'UNKNOWN', message: errorText(error) };
+  }
+}
+
+function start(id: number, request: SpawnRequest): void {
+  const child = startChild(request);
+  child.once('error', (error) => {
+    // Also emitted for a signal that could not be sent, which this thread never does.
+    const message = errorText(error);
+    report({ type: 'not-spawned', id, code: errorCode(error) ?? 'UNKNOWN', message });
+  });
+  const { pid } = child;
+  if (pid === undefined) return;
+  report({ type: 'spawned', id, pid });
+  child.once('exit', (code, signal) => report({ type: 'exited', id, pid, code, signal }));
+}
+
+function startChild({ command, cwd, env, fds, credentials }: SpawnRequest): ChildProcess {
+  const [file = '', ...args] = command;
+  const work = (): ChildProcess =>
+    spawn(file, args, { cwd, env, stdio: ['inherit', 'inherit', 'inherit', ...fds] });
+  return credentials === undefined ? work() : withCredentials(credentials, own, work);
+}
+
+function report(message: SpawnerReport): void {
+  port?.postMessage(message);
+}

@@ -1,0 +1,119 @@
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import { HoldfastError } from '../errors.js';
+import type { Fd } from '../kernel/libc.js';
+import type { Credentials } from '../kernel/process.js';
+import type { TrappedCall } from '../kernel/seccomp.js';
+import type { WorkerEnd } from './lifecycle.js';
+
+/** One program to start. */
+export interface SpawnRequest {
+  readonly command: readonly string[];
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Our fds that it gets as 3, 4, … besides our standard ones. */
+  readonly fds: readonly Fd[];
+  /** Whom it runs as; undefined: as ourselves. */
+  readonly credentials?: Credentials;
+}
+
+/** What the spawner is told. */
+export type SpawnerRequest = { readonly type: 'spawn'; readonly id: number; readonly request: SpawnRequest };
+
+/** What the spawner tells. */
+export type SpawnerReport =
+  | { readonly type: 'ready'; readonly notifier: Fd | null; readonly waitKillable: boolean }
+  | { readonly type: 'unavailable'; readonly code: string; readonly message: string }
+  | { readonly type: 'spawned'; readonly id: number; readonly pid: number }
+  | { readonly type: 'not-spawned'; readonly id: number; readonly code: string; readonly message: string }
+  | ({ readonly type: 'exited'; readonly id: number; readonly pid: number } & WorkerEnd);
+
+export interface SpawnerSetup {
+  /** Calls to trap; none: no filter. */
+  readonly trap: readonly TrappedCall[];
+  readonly noNewPrivileges: boolean;
+}
+
+export interface Spawned {
+  readonly pid: number;
+  readonly exited: Promise<WorkerEnd>;
+}
+
+/**
+ * The thread that starts every program. Only it is under the seccomp filter, and so is what it starts: the main
+ * thread stays free to answer.
+ */
+export class Spawner {
+  readonly #thread: Worker;
+  readonly #spawned = new Map<number, (outcome: Spawned | HoldfastError) => void>();
+  readonly #exited = new Map<number, (end: WorkerEnd) => void>();
+  /** The seccomp notifier, owned by whoever made the spawner; null without a trap. */
+  readonly notifier: Fd | null;
+  readonly waitKillable: boolean;
+  #ids = 0;
+
+  private constructor(thread: Worker, notifier: Fd | null, waitKillable: boolean) {
+    this.#thread = thread;
+    this.notifier = notifier;
+    this.waitKillable = waitKillable;
+    thread.on('message', (report: SpawnerReport) => this.#hear(report));
+  }
+
+  /** @throws {HoldfastError} ERR_HOLDFAST_TRAP_UNAVAILABLE; its `cause` has the system call's code. */
+  static async start(setup: SpawnerSetup): Promise<Spawner> {
+    const thread = new Worker(new URL('./spawner-thread.js', import.meta.url), {
+      workerData: setup,
+      // The thread does next to nothing: without limits V8 reserves for it as for a program of its own.
+      resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 32 },
+    });
+    const [report] = (await once(thread, 'message')) as [SpawnerReport];
+    if (report.type === 'ready') return new Spawner(thread, report.notifier, report.waitKillable);
+    await thread.terminate();
+    const cause = report.type === 'unavailable' ? { code: report.code, message: report.message } : report;
+    throw new HoldfastError(
+      'ERR_HOLDFAST_TRAP_UNAVAILABLE',
+      'seccomp user notification is not available',
+      cause,
+    );
+  }
+
+  /** @throws {HoldfastError} ERR_HOLDFAST_COMMAND; its `cause` has the code (ENOENT, EACCES …). */
+  async spawn(request: SpawnRequest): Promise<Spawned> {
+    const id = ++this.#ids;
+    const outcome = await new Promise<Spawned | HoldfastError>((resolve) => {
+      this.#spawned.set(id, resolve);
+      this.#thread.postMessage({ type: 'spawn', id, request } satisfies SpawnerRequest);
+    });
+    if (outcome instanceof HoldfastError) throw outcome;
+    return outcome;
+  }
+
+  /** Ends the thread; programs that it started go on. */
+  async stop(): Promise<void> {
+    await this.#thread.terminate();
+  }
+
+  #hear(report: SpawnerReport): void {
+    switch (report.type) {
+      case 'spawned': {
+        const exited = new Promise<WorkerEnd>((resolve) => this.#exited.set(report.id, resolve));
+        this.#spawned.get(report.id)?.({ pid: report.pid, exited });
+        this.#spawned.delete(report.id);
+        return;
+      }
+      case 'not-spawned': {
+        const cause = { code: report.code, message: report.message };
+        this.#spawned.get(report.id)?.(new HoldfastError('ERR_HOLDFAST_COMMAND', report.message, cause));
+        this.#spawned.delete(report.id);
+        return;
+      }
+      case 'exited':
+        this.#exited.get(report.id)?.({ code: report.code, signal: report.signal });
+        this.#exited.delete(report.id);
+        return;
+      case 'ready':
+      case 'unavailable':
+        return;
+    }
+  }
+}

@@ -1,0 +1,157 @@
+import {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { errorCode, HoldfastError } from '../errors.js';
+import type { Fd } from '../kernel/libc.js';
+import { tryLock } from '../kernel/lock.js';
+import type { Phase, WorkerEnd } from './lifecycle.js';
+
+/** What a keeper writes down of itself, for `status` and for other keepers. */
+export interface KeeperState {
+  readonly version: 1;
+  readonly name: string;
+  readonly holdfast: string;
+  readonly pid: number;
+  /** Clock ticks since boot, as in /proc/PID/stat. */
+  readonly startTime: number;
+  readonly command: readonly string[];
+  readonly directory: string;
+  readonly phase: Phase;
+  /** Starts of the server so far. */
+  readonly starts: number;
+  /** Milliseconds since 1970. */
+  readonly since: number;
+  readonly worker: { readonly pid: number; readonly startTime: number } | null;
+  readonly lastEnd: WorkerEnd | null;
+  readonly sockets: readonly SocketState[];
+}
+
+export interface SocketState {
+  readonly address: string;
+  readonly inode: number;
+  /** Whether the server has it open now. */
+  readonly served: boolean;
+  /** Connections in the accept queue. */
+  readonly waiting: number;
+}
+
+/** Paths of one keeper's files. */
+export interface StateFiles {
+  readonly lock: string;
+  readonly state: string;
+  readonly control: string;
+}
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+
+/**
+ * The folder for lock, state and control socket of every keeper of this user: /run/holdfast for root, else
+ * $XDG_RUNTIME_DIR/holdfast, else one under the temporary folder. Made with mode 0700 when missing.
+ *
+ * @throws {HoldfastError} ERR_HOLDFAST_STATE_DIRECTORY: it belongs to another user or others may enter it.
+ */
+export function stateDirectory(): string {
+  const path = stateDirectoryPath();
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new HoldfastError('ERR_HOLDFAST_STATE_DIRECTORY', `cannot make the state folder ${path}`, error);
+  }
+  const found = lstatSync(path);
+  const uid = process.getuid?.();
+  if (!found.isDirectory() || found.uid !== uid) {
+    const text = `${path} is not a folder of user ${uid}; remove it or set XDG_RUNTIME_DIR`;
+    throw new HoldfastError('ERR_HOLDFAST_STATE_DIRECTORY', text);
+  }
+  // A folder of ours with a wider mode was made by an umask or by hand; nobody else has business in it.
+  if ((found.mode & 0o077) !== 0) chmodSync(path, 0o700);
+  return path;
+}
+
+function stateDirectoryPath(): string {
+  const uid = process.getuid?.() ?? 0;
+  if (process.env.HOLDFAST_STATE_DIR) return process.env.HOLDFAST_STATE_DIR;
+  if (uid === 0) return '/run/holdfast';
+  if (process.env.XDG_RUNTIME_DIR) return join(process.env.XDG_RUNTIME_DIR, 'holdfast');
+  return join(tmpdir(), `holdfast-${uid}`);
+}
+
+/** The name of a keeper that was given none: its folder's, with other characters made `-`. */
+export function defaultName(directory: string): string {
+  const name = basename(directory)
+    .replace(/[^A-Za-z0-9._-]+/g, '-')
+    .replace(/^[^A-Za-z0-9]+/, '')
+    .slice(0, 64);
+  return name === '' ? 'app' : name;
+}
+
+/** @throws {HoldfastError} ERR_HOLDFAST_NAME */
+export function checkName(name: string): string {
+  if (NAME.test(name)) return name;
+  const text = `"${name}" cannot be a keeper's name: 1 to 64 letters, digits, dots, dashes or underscores`;
+  throw new HoldfastError('ERR_HOLDFAST_NAME', text);
+}
+
+export function stateFiles(name: string): StateFiles {
+  const base = join(stateDirectory(), name);
+  return { lock: `${base}.lock`, state: `${base}.json`, control: `${base}.sock` };
+}
+
+/**
+ * Makes the name ours for as long as this process lives.
+ *
+ * @throws {HoldfastError} ERR_HOLDFAST_NAME_TAKEN
+ */
+export function lockName(name: string, files: StateFiles): Fd {
+  const lock = tryLock(files.lock);
+  if (lock !== undefined) return lock;
+  const other = readState(files.state);
+  const who = other === undefined ? '' : ` (pid ${other.pid}: ${other.command.join(' ')})`;
+  const text = `a keeper named "${name}" runs already${who}; stop it with "holdfast stop ${name}" or choose another --name`;
+  throw new HoldfastError('ERR_HOLDFAST_NAME_TAKEN', text);
+}
+
+/** Writes the state in one step, so that a reader never sees half of it. */
+export function writeState(files: StateFiles, state: KeeperState): void {
+  const temporary = `${files.state}.${process.pid}`;
+  writeFileSync(temporary, `${JSON.stringify(state)}\n`, { mode: 0o600 });
+  renameSync(temporary, files.state);
+}
+
+/** Removes what a keeper leaves, its lock file last. */
+export function removeFiles(files: StateFiles): void {
+  for (const path of [files.state, files.control, files.lock]) rmSync(path, { force: true });
+}
+
+/** What the keepers of this user have written down, those that were killed included. */
+export function knownKeepers(): readonly KeeperState[] {
+  const directory = stateDirectory();
+  return readdirSync(directory)
+    .filter((file) => file.endsWith('.json'))
+    .map((file) => readState(join(directory, file)))
+    .filter((state) => state !== undefined);
+}
+
+/** A keeper's state file; undefined when there is none or it is not one of this version. */
+export function readState(path: string): KeeperState | undefined {
+  try {
+    const state: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    return isState(state) ? state : undefined;
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+function isState(state: unknown): state is KeeperState {
+  return typeof state === 'object' && state !== null && 'version' in state && state.version === 1;
+}

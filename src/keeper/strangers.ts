@@ -1,0 +1,68 @@
+import { errorCode } from '../errors.js';
+import { close } from '../kernel/fd.js';
+import { allProcesses, commandLine, fdsOfSocket } from '../kernel/procfs.js';
+import { tcpListeners } from '../kernel/sock-diag.js';
+import { netnsCookie, streamSocket } from '../kernel/socket.js';
+import { endpointsOverlap } from '../model/address.js';
+import type { Place } from './held.js';
+import type { Stranger } from './notices.js';
+import { knownKeepers } from './state.js';
+
+/** A listening socket that is not ours. */
+export interface StrangerSocket {
+  readonly inode: number;
+  /** Who has it, as far as we may see. Looked up when asked for: the search reads all of /proc. */
+  readonly who: Stranger | undefined;
+}
+
+/**
+ * Listening TCP sockets that stand in the way of one at this place, apart from those with the given inodes. None
+ * for a place in another network namespace, into which we do not look.
+ */
+export function strangersAt(place: Place, ours: ReadonlySet<number>): readonly StrangerSocket[] {
+  if (place.netns !== ownNamespace()) return [];
+  return tcpListeners(place.address.port)
+    .filter((socket) => !ours.has(socket.inode))
+    .filter((socket) => endpointsOverlap({ address: socket.local, v6only: socket.v6only }, place))
+    .map(({ inode }) => ({
+      inode,
+      get who() {
+        return whoHas(inode);
+      },
+    }));
+}
+
+/** The process that has the socket; a keeper's own server is named rather than the keeper. */
+export function whoHas(inode: number): Stranger | undefined {
+  const keeper = knownKeepers().find((known) => known.sockets.some((socket) => socket.inode === inode));
+  const holders = allProcesses().filter((stat) => stat.pid !== keeper?.pid && hasOpen(stat.pid, inode));
+  const pid = holders[0]?.pid ?? keeper?.pid;
+  if (pid === undefined) return undefined;
+  const command = commandLine(pid).join(' ');
+  return { pid, command, ...(keeper === undefined ? {} : { keeper: keeper.name }) };
+}
+
+function hasOpen(pid: number, inode: number): boolean {
+  try {
+    return fdsOfSocket(pid, inode).length > 0;
+  } catch (error) {
+    // Another user's process: not for us to see.
+    if (errorCode(error) === 'EACCES' || errorCode(error) === 'EPERM') return false;
+    throw error;
+  }
+}
+
+let namespace: string | undefined;
+
+/** The network namespace that this process makes sockets in. */
+function ownNamespace(): string {
+  if (namespace === undefined) {
+    const fd = streamSocket('unix');
+    try {
+      namespace = String(netnsCookie(fd));
+    } finally {
+      close(fd);
+    }
+  }
+  return namespace;
+}

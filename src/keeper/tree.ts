@@ -1,0 +1,131 @@
+import { errorCode } from '../errors.js';
+import { close } from '../kernel/fd.js';
+import { pidfdOpen, pidfdSignal } from '../kernel/pidfd.js';
+import {
+  allProcesses,
+  childrenOf,
+  fdsOfSocket,
+  type ProcessStat,
+  processStat,
+  startEnvironment,
+  statusField,
+} from '../kernel/procfs.js';
+import { signalNumber } from '../model/signals.js';
+
+/** A process beyond doubt: numbers are used again, but not with the same start time. */
+export interface ProcessId {
+  readonly pid: number;
+  readonly startTime: number;
+}
+
+/** The variable that every process of a worker inherits. Its value is the worker's number and the keeper's pid. */
+export const WORKER_VARIABLE = 'HOLDFAST_WORKER';
+
+/** The processes of one worker: its first one, all descendants, and what was orphaned and came to the keeper. */
+export class WorkerTree {
+  readonly #root: number;
+  readonly #mark: string;
+  readonly #ownFilters: number;
+  readonly #seen = new Set<number>();
+
+  /** `root`: pid of the first process. `mark`: its value of WORKER_VARIABLE. */
+  constructor(root: number, mark: string) {
+    this.#root = root;
+    this.#mark = mark;
+    this.#ownFilters = seccompFilters(process.pid);
+  }
+
+  /** Every living process of the worker; those that ended and wait to be reaped do not count. */
+  members(): readonly ProcessStat[] {
+    const children = childrenLookup();
+    const found: ProcessStat[] = [];
+    const waiting = children(process.pid).filter((stat) => this.#isOurs(stat));
+    for (let stat = waiting.pop(); stat !== undefined; stat = waiting.pop()) {
+      if (stat.state === 'Z' || stat.state === 'X') continue;
+      found.push(stat);
+      this.#seen.add(stat.pid);
+      waiting.push(...children(stat.pid));
+    }
+    return found;
+  }
+
+  /** Whether a process that may have ended by now was seen as a member. */
+  knows(pid: number): boolean {
+    return this.#seen.has(pid);
+  }
+
+  /** Members that have the socket open. Those that may not be looked into do not count. */
+  holdersOf(inode: number, members: readonly ProcessStat[] = this.members()): readonly ProcessId[] {
+    return members
+      .filter((stat) => hasOpen(stat.pid, inode))
+      .map(({ pid, startTime }) => ({ pid, startTime }));
+  }
+
+  /** Sends a signal to every member. Gives the pids that got it. */
+  signal(name: NodeJS.Signals): readonly number[] {
+    return this.members()
+      .filter((stat) => signalProcess(stat, name))
+      .map((stat) => stat.pid);
+  }
+
+  /** A child of the keeper is the worker's when it is the first process or an orphan from its tree. */
+  #isOurs(stat: ProcessStat): boolean {
+    if (stat.pid === this.#root) return true;
+    return readsMark(stat.pid) === this.#mark || seccompFilters(stat.pid) > this.#ownFilters;
+  }
+}
+
+/** Sends a signal to exactly this process; false when it has ended or may not be signalled. */
+export function signalProcess({ pid, startTime }: ProcessId, name: NodeJS.Signals): boolean {
+  return ifAlive(() => {
+    const pidfd = pidfdOpen(pid);
+    try {
+      // The pidfd is of whoever has the number now: the start time tells whether that is the one we mean.
+      if (processStat(pid)?.startTime !== startTime) return false;
+      pidfdSignal(pidfd, signalNumber(name));
+      return true;
+    } finally {
+      close(pidfd);
+    }
+  }, false);
+}
+
+/** Whether that very process still lives. */
+export function isAlive({ pid, startTime }: ProcessId): boolean {
+  const stat = processStat(pid);
+  return stat !== undefined && stat.startTime === startTime && stat.state !== 'Z';
+}
+
+function hasOpen(pid: number, inode: number): boolean {
+  return ifAlive(() => fdsOfSocket(pid, inode).length > 0, false);
+}
+
+function readsMark(pid: number): string | undefined {
+  return ifAlive(() => startEnvironment(pid, WORKER_VARIABLE), undefined);
+}
+
+/** How many seccomp filters a process is under (Linux >= 5.9), 0 when it cannot be told. */
+function seccompFilters(pid: number): number {
+  return Number(statusField(pid, 'Seccomp_filters') ?? 0);
+}
+
+/** Gives `otherwise` when the process has ended (ESRCH) or may not be looked into or signalled by us. */
+function ifAlive<T>(work: () => T, otherwise: T): T {
+  try {
+    return work();
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === 'ESRCH' || code === 'EACCES' || code === 'EPERM') return otherwise;
+    throw error;
+  }
+}
+
+/** How to find a process's children: the kernel's list, which costs what the tree has, or a look at all there are. */
+function childrenLookup(): (pid: number) => readonly ProcessStat[] {
+  if (childrenOf(process.pid) !== undefined) {
+    return (pid) =>
+      (childrenOf(pid) ?? []).map((child) => processStat(child)).filter((stat) => stat !== undefined);
+  }
+  const all = allProcesses();
+  return (pid) => all.filter((stat) => stat.ppid === pid);
+}

@@ -1,0 +1,35 @@
+import { errorCode } from '../errors.js';
+import { openFiles, socketInodeOf } from '../kernel/procfs.js';
+import { tcpListeners } from '../kernel/sock-diag.js';
+import { formatAddress } from '../model/address.js';
+import type { HeldSockets } from './held.js';
+import type { WorkerTree } from './tree.js';
+
+/** A listening socket of the worker that never came through the trap. */
+export interface UnheldListener {
+  readonly pid: number;
+  readonly address: string;
+}
+
+/** Sockets that the worker listens on and the keeper does not have: port 0, io_uring, 32-bit calls, inherited. */
+export function unheldListeners(tree: WorkerTree, held: HeldSockets): readonly UnheldListener[] {
+  const listeners = new Map(tcpListeners().map((socket) => [socket.inode, socket]));
+  return tree.members().flatMap(({ pid }) =>
+    inodesOf(pid)
+      .map((inode) => (held.byInode(inode) ? undefined : listeners.get(inode)))
+      .filter((socket) => socket !== undefined)
+      .map((socket) => ({ pid, address: formatAddress(socket.local) })),
+  );
+}
+
+function inodesOf(pid: number): readonly number[] {
+  try {
+    return openFiles(pid)
+      .map((file) => socketInodeOf(file.target))
+      .filter((inode) => inode !== undefined);
+  } catch (error) {
+    // Not dumpable or another user's: it is reported when it binds.
+    if (errorCode(error) === 'EACCES') return [];
+    throw error;
+  }
+}

@@ -1,0 +1,28 @@
+import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
+import { declare, type Fd, lastErrno, SyscallError } from './libc.js';
+
+const flock = declare('int flock(int fd, int operation)');
+
+const LOCK_EX_NB = 2 | 4;
+const EAGAIN = 11;
+
+/**
+ * Locks a file for as long as this process lives or until its fd is closed; undefined when another has it. The
+ * file is made if need be.
+ *
+ * @see flock(2)
+ */
+export function tryLock(path: string): Fd | undefined {
+  for (;;) {
+    const fd = openSync(path, 'a', 0o600);
+    if (flock(fd, LOCK_EX_NB) === -1) {
+      const errno = lastErrno();
+      closeSync(fd);
+      if (errno === EAGAIN) return undefined;
+      throw new SyscallError('flock', errno);
+    }
+    // Its last owner may have removed the file between our open and our lock: then we hold a file nobody sees.
+    if (statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino) return fd;
+    closeSync(fd);
+  }
+}

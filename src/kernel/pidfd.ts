@@ -1,0 +1,27 @@
+import { check, type Fd, syscall } from './libc.js';
+
+/**
+ * An fd that names this process for ever, whatever becomes of its number. Readable when the process has ended.
+ *
+ * @throws {SyscallError} ESRCH: no such process.
+ * @see pidfd_open(2), Linux >= 5.3
+ */
+export function pidfdOpen(pid: number): Fd {
+  return check('pidfd_open', syscall('pidfdOpen', pid, 0));
+}
+
+/**
+ * Copies another process's fd into this one, close-on-exec.
+ *
+ * @throws {SyscallError} EBADF: it has no such fd. EPERM: it may not be traced by us (other user, not dumpable,
+ *   Yama, a container's seccomp profile). ESRCH: it has ended.
+ * @see pidfd_getfd(2), Linux >= 5.6
+ */
+export function pidfdGetfd(pidfd: Fd, fd: number): Fd {
+  return check('pidfd_getfd', syscall('pidfdGetfd', pidfd, fd, 0));
+}
+
+/** Sends a signal to exactly that process. @throws {SyscallError} ESRCH, EPERM @see pidfd_send_signal(2) */
+export function pidfdSignal(pidfd: Fd, signal: number): void {
+  check('pidfd_send_signal', syscall('pidfdSendSignal', pidfd, signal, 0, 0));
+}

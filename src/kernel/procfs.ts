@@ -1,0 +1,188 @@
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
+import { errorCode } from '../errors.js';
+
+/** One process, as /proc/PID/stat tells it. @see proc(5) */
+export interface ProcessStat {
+  readonly pid: number;
+  /** The first 15 bytes of its name. */
+  readonly comm: string;
+  /** R, S, D, Z (ended, not yet reaped), T … */
+  readonly state: string;
+  readonly ppid: number;
+  readonly processGroup: number;
+  readonly session: number;
+  /** Device number of the controlling terminal, 0 for none. */
+  readonly terminal: number;
+  /** Foreground process group of that terminal, -1 for none. */
+  readonly foregroundGroup: number;
+  /** When it started, in clock ticks since boot: pid and this name a process without a doubt. */
+  readonly startTime: number;
+}
+
+/** What /proc tells of a process, or undefined when it has ended. */
+export function processStat(pid: number | 'self'): ProcessStat | undefined {
+  const text = readOrGone(`/proc/${pid}/stat`);
+  if (text === undefined) return undefined;
+  // The name is in parentheses and may hold any byte, so the fields are counted from the last one.
+  const end = text.lastIndexOf(')');
+  const fields = text.slice(end + 2).split(' ');
+  const number = (index: number): number => Number(fields[index - 3]);
+  return {
+    pid: Number(text.slice(0, text.indexOf(' '))),
+    comm: text.slice(text.indexOf('(') + 1, end),
+    state: fields[0] ?? '?',
+    ppid: number(4),
+    processGroup: number(5),
+    session: number(6),
+    terminal: number(7),
+    foregroundGroup: number(8),
+    startTime: number(22),
+  };
+}
+
+/** Every process that /proc shows. */
+export function allProcesses(): readonly ProcessStat[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((name) => processStat(Number(name)))
+    .filter((stat) => stat !== undefined);
+}
+
+/** The living children of a process, by the kernel's own list; undefined where the kernel keeps none. */
+export function childrenOf(pid: number): readonly number[] | undefined {
+  const children: number[] = [];
+  for (const thread of namesOrGone(`/proc/${pid}/task`)) {
+    const text = readOrGone(`/proc/${pid}/task/${thread}/children`);
+    // CONFIG_PROC_CHILDREN may be off; of a process that ended meanwhile the whole folder is gone.
+    if (text === undefined && processStat(pid) !== undefined) return undefined;
+    for (const child of text?.split(' ') ?? []) if (child !== '') children.push(Number(child));
+  }
+  return children;
+}
+
+/** A field of /proc/PID/status such as `Tgid`; undefined when it or the process is not there. */
+export function statusField(pid: number | 'self', field: string): string | undefined {
+  const text = readOrGone(`/proc/${pid}/status`);
+  return text === undefined ? undefined : new RegExp(`^${field}:\\s*(.*)$`, 'm').exec(text)?.[1];
+}
+
+/** Bits of the capability sets in /proc/PID/status. @see capabilities(7) */
+export const CAP_NET_BIND_SERVICE = 10;
+export const CAP_SYS_ADMIN = 21;
+
+/** Whether the process may use the capability now. */
+export function hasCapability(pid: number | 'self', capability: number): boolean {
+  const effective = BigInt(`0x${statusField(pid, 'CapEff') ?? '0'}`);
+  return ((effective >> BigInt(capability)) & 1n) === 1n;
+}
+
+/** The process that a thread belongs to, or undefined when it has ended. */
+export function threadGroup(tid: number): number | undefined {
+  const field = statusField(tid, 'Tgid');
+  return field === undefined ? undefined : Number(field);
+}
+
+/** The command line as its arguments; empty for a kernel thread or one that has ended. */
+export function commandLine(pid: number): readonly string[] {
+  const text = readOrGone(`/proc/${pid}/cmdline`) ?? '';
+  return text.split('\0').filter((part, index, all) => part !== '' || index < all.length - 1);
+}
+
+/** One entry of /proc/PID/fd. `target` is what its link says, e.g. `socket:[1234]`. */
+export interface OpenFile {
+  readonly fd: number;
+  readonly target: string;
+}
+
+/**
+ * The open files of a process; none when it has ended.
+ *
+ * @throws {Error} EACCES: it is another user's, or not dumpable.
+ */
+export function openFiles(pid: number | 'self'): readonly OpenFile[] {
+  const files: OpenFile[] = [];
+  for (const name of namesOrGone(`/proc/${pid}/fd`)) {
+    const target = linkOrGone(`/proc/${pid}/fd/${name}`);
+    if (target !== undefined) files.push({ fd: Number(name), target });
+  }
+  return files;
+}
+
+/** The socket inode of a link such as `socket:[1234]`, or undefined. */
+export function socketInodeOf(target: string): number | undefined {
+  const found = /^socket:\[(\d+)\]$/.exec(target)?.[1];
+  return found === undefined ? undefined : Number(found);
+}
+
+/** The fds by which a process has the socket open. @throws {Error} EACCES, as `openFiles` */
+export function fdsOfSocket(pid: number, inode: number): readonly number[] {
+  const link = `socket:[${inode}]`;
+  return openFiles(pid)
+    .filter((file) => file.target === link)
+    .map((file) => file.fd);
+}
+
+/** The flags of an fd as open(2) spells them, O_CLOEXEC included; undefined when it is not there. */
+export function fdFlags(pid: number, fd: number): number | undefined {
+  const flags = /^flags:\s*([0-7]+)/m.exec(readOrGone(`/proc/${pid}/fdinfo/${fd}`) ?? '')?.[1];
+  return flags === undefined ? undefined : Number.parseInt(flags, 8);
+}
+
+/** Whether any epoll instance of the process watches the file with that inode. @see proc(5), fdinfo: tfd, ino */
+export function isWatchedByEpoll(pid: number, inode: number): boolean {
+  const watched = new RegExp(`^tfd:.* ino:${inode.toString(16)} `, 'm');
+  return openFiles(pid)
+    .filter((file) => file.target === 'anon_inode:[eventpoll]')
+    .some((file) => watched.test(readOrGone(`/proc/${pid}/fdinfo/${file.fd}`) ?? ''));
+}
+
+/**
+ * Reads a process's memory.
+ *
+ * @throws {Error} EACCES or EPERM: it may not be traced by us. EIO: nothing is mapped there.
+ */
+export function readMemory(pid: number, address: bigint, length: number): Buffer {
+  const fd = openSync(`/proc/${pid}/mem`, 'r');
+  try {
+    const bytes = Buffer.alloc(length);
+    const got = readSync(fd, bytes, 0, length, address);
+    return bytes.subarray(0, got);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** An identity of the process's network namespace; undefined when it has ended or may not be looked into. */
+export function networkNamespace(pid: number | 'self'): string | undefined {
+  return linkOrGone(`/proc/${pid}/ns/net`);
+}
+
+/** A variable of the environment that the process was started with, as far as its memory still has it. */
+export function startEnvironment(pid: number, name: string): string | undefined {
+  const text = readOrGone(`/proc/${pid}/environ`);
+  const entry = text?.split('\0').find((line) => line.startsWith(`${name}=`));
+  return entry?.slice(name.length + 1);
+}
+
+function readOrGone(path: string): string | undefined {
+  return orGone(() => readFileSync(path, 'latin1'));
+}
+
+function linkOrGone(path: string): string | undefined {
+  return orGone(() => readlinkSync(path));
+}
+
+function namesOrGone(path: string): readonly string[] {
+  return orGone(() => readdirSync(path)) ?? [];
+}
+
+/** ENOENT and ESRCH are /proc's ways to say that the process or fd has gone since. */
+function orGone<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,84 @@
+import type { InetAddress, SocketAddress } from '../model/address.js';
+import { declare } from './libc.js';
+
+const inetPton = declare('int inet_pton(int family, const char *text, void *address)');
+const inetNtop = declare('void *inet_ntop(int family, const void *address, void *text, uint32_t size)');
+
+export const AF_UNIX = 1;
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+
+/** Length of the largest sockaddr there is (sockaddr_storage), bytes. */
+export const SOCKADDR_MAX = 128;
+
+/**
+ * The sockaddr_in, sockaddr_in6 or sockaddr_un of an address. The port is big-endian in it.
+ *
+ * @see ip(7), ipv6(7), unix(7)
+ */
+export function encodeSocketAddress(address: SocketAddress): Buffer {
+  if (address.family === 'unix') {
+    const abstract = address.path.startsWith('@');
+    const path = Buffer.from(abstract ? `\0${address.path.slice(1)}` : `${address.path}\0`);
+    if (path.length > 108) throw new RangeError(`a unix socket path has at most 107 bytes: ${address.path}`);
+    const sockaddr = Buffer.alloc(2 + path.length);
+    sockaddr.writeUInt16LE(AF_UNIX, 0);
+    path.copy(sockaddr, 2);
+    return sockaddr;
+  }
+  const four = address.family === 'ipv4';
+  const sockaddr = Buffer.alloc(four ? 16 : 28);
+  sockaddr.writeUInt16LE(four ? AF_INET : AF_INET6, 0);
+  sockaddr.writeUInt16BE(address.port, 2);
+  encodeHost(address).copy(sockaddr, four ? 4 : 8);
+  if (!four) sockaddr.writeUInt32LE(address.scopeId ?? 0, 24);
+  return sockaddr;
+}
+
+/** The address in a sockaddr, or undefined for families other than IPv4, IPv6 and unix. */
+export function decodeSocketAddress(sockaddr: Uint8Array): SocketAddress | undefined {
+  const bytes = Buffer.from(sockaddr.buffer, sockaddr.byteOffset, sockaddr.byteLength);
+  if (bytes.length < 2) return undefined;
+  switch (bytes.readUInt16LE(0)) {
+    case AF_INET:
+      if (bytes.length < 8) return undefined;
+      return { family: 'ipv4', host: formatHost('ipv4', bytes.subarray(4, 8)), port: bytes.readUInt16BE(2) };
+    case AF_INET6: {
+      if (bytes.length < 24) return undefined;
+      const scopeId = bytes.length >= 28 ? bytes.readUInt32LE(24) : 0;
+      const host = formatHost('ipv6', bytes.subarray(8, 24));
+      return { family: 'ipv6', host, port: bytes.readUInt16BE(2), ...(scopeId === 0 ? {} : { scopeId }) };
+    }
+    case AF_UNIX: {
+      const name = bytes.subarray(2);
+      if (name.length > 0 && name[0] === 0)
+        return { family: 'unix', path: `@${name.subarray(1).toString()}` };
+      const end = name.indexOf(0);
+      return { family: 'unix', path: name.subarray(0, end === -1 ? name.length : end).toString() };
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** Canonical text of 4 or 16 address bytes. @see inet_ntop(3) */
+export function formatHost(family: InetAddress['family'], address: Uint8Array): string {
+  const text = Buffer.alloc(64);
+  inetNtop(family === 'ipv4' ? AF_INET : AF_INET6, address, text, text.length);
+  return text.toString('latin1', 0, text.indexOf(0));
+}
+
+/** The host in canonical text, or undefined when it is no address of that family. @see inet_pton(3) */
+export function canonicalHost(family: InetAddress['family'], host: string): string | undefined {
+  const bytes = Buffer.alloc(16);
+  if (inetPton(family === 'ipv4' ? AF_INET : AF_INET6, host, bytes) !== 1) return undefined;
+  return formatHost(family, bytes);
+}
+
+function encodeHost(address: InetAddress): Buffer {
+  const bytes = Buffer.alloc(address.family === 'ipv4' ? 4 : 16);
+  if (inetPton(address.family === 'ipv4' ? AF_INET : AF_INET6, address.host, bytes) !== 1) {
+    throw new RangeError(`not an ${address.family} address: ${address.host}`);
+  }
+  return bytes;
+}
