@@ -50,10 +50,21 @@ export class Attendance {
     held.holders = this.#options.tree()?.holdersOf(held.inode) ?? [];
     if (held.holders.length > 0) {
       held.confirmed = true;
+      this.#releaseFormer(held);
       this.#options.changed(held);
     } else if (!held.confirmed) {
       this.#options.held.release(held);
       this.#options.changed(undefined);
+    }
+  }
+
+  /** The server has this address now: what it had before and overlaps would only keep clients from it. */
+  #releaseFormer({ place }: HeldSocket): void {
+    if (place === undefined) return;
+    for (const former of this.#options.held.overlapping(place)) {
+      if (former.claimed || former.listened) continue;
+      this.#options.held.release(former);
+      this.#options.say({ type: 'released', address: describeHeld(former), reason: 'moved' });
     }
   }
 

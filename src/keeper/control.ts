@@ -19,8 +19,10 @@ export async function serveControl(path: string, handlers: ControlHandlers): Pro
   // The name's lock is ours, so a file that is left here belongs to a keeper that was killed.
   rmSync(path, { force: true });
   const server = createServer((request, response) => {
-    const { status, body } = route(`${request.method} ${request.url}`, handlers);
-    response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
+    const { status, body, afterwards } = route(`${request.method} ${request.url}`, handlers);
+    response
+      .writeHead(status, { 'content-type': 'application/json' })
+      .end(`${JSON.stringify(body)}\n`, afterwards);
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject).listen(path, () => resolve());
@@ -33,13 +35,16 @@ export async function serveControl(path: string, handlers: ControlHandlers): Pro
   };
 }
 
-function route(request: string, handlers: ControlHandlers): { status: number; body: unknown } {
+/** `afterwards` runs when the answer has been written: a stop may close the connection at once. */
+function route(
+  request: string,
+  handlers: ControlHandlers,
+): { status: number; body: unknown; afterwards?: () => void } {
   switch (request) {
     case 'GET /status':
       return { status: 200, body: handlers.status() };
     case 'POST /stop':
-      handlers.stop();
-      return { status: 202, body: {} };
+      return { status: 202, body: {}, afterwards: () => setImmediate(handlers.stop) };
     default:
       return { status: 404, body: { error: `there is no ${request}; there are GET /status and POST /stop` } };
   }

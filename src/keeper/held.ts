@@ -1,6 +1,6 @@
 import { errorCode } from '../errors.js';
-import { close, duplicate } from '../kernel/fd.js';
-import type { Fd } from '../kernel/libc.js';
+import { close } from '../kernel/fd.js';
+import { EOPNOTSUPP, type Fd } from '../kernel/libc.js';
 import { acceptQueueLength, socketInode } from '../kernel/socket.js';
 import { type Endpoint, endpointsOverlap, formatAddress, type SocketAddress } from '../model/address.js';
 import type { ProcessId } from './tree.js';
@@ -95,6 +95,7 @@ export class HeldSockets {
   /** The worker is gone: nobody claims anything any more, and clients begin to wait. */
   workerGone(now: number): void {
     for (const held of this.#sockets) {
+      held.confirmed ||= held.claimed;
       held.claimed = false;
       held.holders = [];
       held.unservedSince ??= now;
@@ -109,14 +110,9 @@ export function queueLength(held: HeldSocket): number {
   try {
     return acceptQueueLength(held.fd);
   } catch (error) {
-    if (errorCode(error) === 'EOPNOTSUPP') return 0;
+    if (errorCode(error) === EOPNOTSUPP) return 0;
     throw error;
   }
-}
-
-/** A duplicate of the held fd for somebody who closes it himself. */
-export function copyOf(held: HeldSocket): Fd {
-  return duplicate(held.fd);
 }
 
 /** `127.0.0.1:8080`, `[::]:8080` with `(IPv6 only)` where that matters. */

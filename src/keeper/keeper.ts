@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errorText, HoldfastError } from '../errors.js';
 import { close } from '../kernel/fd.js';
 import type { Fd } from '../kernel/libc.js';
+import { mayCopyFds } from '../kernel/pidfd.js';
 import { Poller, startThreadPool } from '../kernel/poller.js';
 import { becomeSubreaper, reap } from '../kernel/process.js';
 import { CAP_SYS_ADMIN, childrenOf, hasCapability, processStat } from '../kernel/procfs.js';
@@ -45,7 +46,7 @@ import {
   stateFiles,
   writeState,
 } from './state.js';
-import { Trap } from './trap.js';
+import { Trap, trappedCalls } from './trap.js';
 import { type ProcessId, signalProcess, WORKER_VARIABLE, WorkerTree } from './tree.js';
 import { unheldListeners } from './unheld.js';
 
@@ -100,6 +101,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   readonly #lock: Fd;
   readonly #held = new HeldSockets();
   readonly #announced = new WeakSet<HeldSocket>();
+  /** Whether fds may be copied out of other processes here. */
+  readonly #mayCopy = mayCopyFds();
   readonly #since = Date.now();
   readonly #timers = new Map<TimerName, NodeJS.Timeout>();
   readonly #attendance: Attendance;
@@ -108,6 +111,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #finish: (outcome: { exitCode: number }) => void = () => undefined;
   #handed: readonly HandedSocket[] = [];
   #poller: Poller | undefined;
+  #trap: Trap | undefined;
   #spawner: Spawner | undefined;
   #control: ControlServer | undefined;
   #lifecycle: Lifecycle;
@@ -220,7 +224,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     process.once('exit', this.#onExit);
     process.on('SIGCHLD', this.#onChild);
     this.#spawner = await Spawner.start({
-      trap: this.#options.trap === false ? [] : ['bind', 'listen'],
+      trap: this.#options.trap === false ? [] : trappedCalls(this.#mayCopy),
       noNewPrivileges: !hasCapability('self', CAP_SYS_ADMIN),
     });
     this.#answerTraps(this.#spawner);
@@ -237,13 +241,14 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (notifier === null) return;
     const trap = new Trap({
       notifier,
+      mayCopy: this.#mayCopy,
       held: this.#held,
       tree: () => this.#worker?.tree,
       say: (notice) => this.#say(notice),
       listened: (held, pid, again) => this.#listened(held, pid, again),
-      released: () => this.#socketsChanged(undefined),
     });
     this.#poller?.add(notifier, () => trap.handle());
+    this.#trap = trap;
   }
 
   #dispatch(event: LifecycleEvent): void {
@@ -341,6 +346,9 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     worker.rootEnded = true;
     this.#say({ type: 'exited', pid: worker.root.pid, ...end });
     const members = worker.tree.members();
+    // It died within the moment in which a socket is confirmed: then it had it open.
+    if (this.#held.all().some((held) => held.claimed && !held.confirmed))
+      this.#dispatch({ type: 'confirmed' });
     if (members.length === 0) this.#held.workerGone(performance.now());
     this.#dispatch({
       type: 'root-ended',
@@ -529,6 +537,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     clearImmediate(this.#stateWrite);
     this.#stopTreeLook();
     this.#attendance.stop();
+    this.#trap?.stop();
     this.#held.releaseAll();
     for (const handed of this.#handed) removeSocketFile(handed);
     this.#control?.close();

@@ -9,14 +9,14 @@ import {
   isV6Only,
   listen,
   localAddress,
-  netnsCookie,
   setReuseAddress,
   setReusePort,
   setV6Only,
   steerGroupTo,
   streamSocket,
 } from '../kernel/socket.js';
-import { formatAddress, isWildcard, type SocketAddress } from '../model/address.js';
+import { formatAddress, type SocketAddress } from '../model/address.js';
+import { ownNamespace, placeOf } from './child-socket.js';
 import { FIRST_FD, type HandedSocket } from './hand-over.js';
 import type { HeldSockets, Place } from './held.js';
 import { type ListenRequest, parseListen } from './listen-address.js';
@@ -33,7 +33,7 @@ export async function bindListened(text: string, held: HeldSockets): Promise<Han
   if (request.address.family === 'unix') await removeStaleSocket(request.address.path);
   const fd = openAt(request);
   const address = localAddress(fd) ?? request.address;
-  const socket = held.add({ fd, address, place: placeOf(fd), listened: true, programReusesPort: false });
+  const socket = held.add({ fd, address, place: ownPlace(fd), listened: true, programReusesPort: false });
   return { request, held: socket, inherited: false };
 }
 
@@ -74,7 +74,7 @@ function inheritedSocket(fd: Fd, name: string, held: HeldSockets): HandedSocket 
     throw new HoldfastError('ERR_HOLDFAST_ADDRESS', `fd ${fd} of LISTEN_FDS is no IPv4, IPv6 or unix socket`);
   }
   const request = { address, name, v6only: isV6Only(fd), spelling: spellingOf(address) };
-  const socket = held.add({ fd, address, place: placeOf(fd), listened: true, programReusesPort: false });
+  const socket = held.add({ fd, address, place: ownPlace(fd), listened: true, programReusesPort: false });
   return { request, held: socket, inherited: true };
 }
 
@@ -132,18 +132,14 @@ function explain(request: ListenRequest, error: unknown): unknown {
 
 function strangerAt({ address, v6only }: ListenRequest): string | undefined {
   if (address.family === 'unix') return undefined;
-  const fd = streamSocket(address.family);
-  const place: Place = { address, v6only, device: '', netns: String(netnsCookie(fd)) };
-  close(fd);
+  const place: Place = { address, v6only, device: '', netns: ownNamespace() };
   const [stranger] = strangersAt(place, new Set());
   return stranger === undefined ? undefined : describeStranger(stranger.who);
 }
 
-function placeOf(fd: Fd): Place | undefined {
+function ownPlace(fd: Fd): Place | undefined {
   const address = localAddress(fd);
-  if (address === undefined || address.family === 'unix') return undefined;
-  const v6only = address.family === 'ipv6' && isWildcard(address) && isV6Only(fd);
-  return { address, v6only, device: '', netns: String(netnsCookie(fd)) };
+  return address === undefined || address.family === 'unix' ? undefined : placeOf(fd, address);
 }
 
 /** Removes a unix socket file that nobody listens on any more; one that answers is somebody's. */

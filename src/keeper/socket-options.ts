@@ -1,5 +1,4 @@
-import { errorCode } from '../errors.js';
-import type { Fd } from '../kernel/libc.js';
+import { EOPNOTSUPP, type Fd, SyscallError } from '../kernel/libc.js';
 import {
   IPPROTO_IP,
   IPPROTO_IPV6,
@@ -58,10 +57,8 @@ function carry({ level, option, size, doubled }: CarriedOption, fresh: Fd, held:
     setSocketOption(held, level, option, wanted);
     return true;
   } catch (error) {
-    // ENOPROTOOPT: an option of the other family, or one that this kernel or protocol does not have.
-    const code = errorCode(error);
-    if (code === 'ENOPROTOOPT' || code === 'EOPNOTSUPP') return true;
-    if (code === 'EPERM' || code === 'EINVAL' || code === 'ENOENT' || code === 'EBUSY') return false;
-    throw error;
+    if (!(error instanceof SyscallError)) throw error;
+    // Options of the other family, or that this kernel or protocol does not have, are no loss.
+    return error.code === 'ENOPROTOOPT' || error.code === EOPNOTSUPP;
   }
 }

@@ -1,9 +1,8 @@
 import { errorCode } from '../errors.js';
-import { close } from '../kernel/fd.js';
 import { allProcesses, commandLine, fdsOfSocket } from '../kernel/procfs.js';
 import { tcpListeners } from '../kernel/sock-diag.js';
-import { netnsCookie, streamSocket } from '../kernel/socket.js';
 import { endpointsOverlap } from '../model/address.js';
+import { ownNamespace } from './child-socket.js';
 import type { Place } from './held.js';
 import type { Stranger } from './notices.js';
 import { knownKeepers } from './state.js';
@@ -50,19 +49,4 @@ function hasOpen(pid: number, inode: number): boolean {
     if (errorCode(error) === 'EACCES' || errorCode(error) === 'EPERM') return false;
     throw error;
   }
-}
-
-let namespace: string | undefined;
-
-/** The network namespace that this process makes sockets in. */
-function ownNamespace(): string {
-  if (namespace === undefined) {
-    const fd = streamSocket('unix');
-    try {
-      namespace = String(netnsCookie(fd));
-    } finally {
-      close(fd);
-    }
-  }
-  return namespace;
 }

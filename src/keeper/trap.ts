@@ -1,35 +1,42 @@
 import { errorCode } from '../errors.js';
 import { close, duplicate, isNonBlocking, O_CLOEXEC, setNonBlocking } from '../kernel/fd.js';
-import { type Fd, SyscallError } from '../kernel/libc.js';
-import { pidfdGetfd, pidfdOpen } from '../kernel/pidfd.js';
+import { EOPNOTSUPP, type Fd, SyscallError } from '../kernel/libc.js';
 import {
+  CAP_NET_BIND_SERVICE,
   fdFlags,
   fdsOfSocket,
+  hasCapability,
   isWatchedByEpoll,
-  networkNamespace,
   readMemory,
   threadGroup,
 } from '../kernel/procfs.js';
-import { type Answer, addFd, answer, type Notification, receive, stillWaits } from '../kernel/seccomp.js';
+import {
+  type Answer,
+  addFd,
+  answer,
+  type Notification,
+  receive,
+  stillWaits,
+  type TrappedCall,
+} from '../kernel/seccomp.js';
+import { TCP_STATES } from '../kernel/sock-diag.js';
 import { decodeSocketAddress } from '../kernel/sockaddr.js';
 import {
   BACKLOG_MAX,
-  boundDevice,
-  IPPROTO_MPTCP,
-  IPPROTO_TCP,
-  isV6Only,
+  bind,
   listen,
   localAddress,
-  netnsCookie,
-  reusesPort,
   setReuseAddress,
   setReusePort,
-  socketCookie,
+  setV6Only,
   socketInode,
-  socketKind,
   steerGroupTo,
+  streamSocket,
+  tcpState,
 } from '../kernel/socket.js';
-import { formatAddress, type InetAddress, isWildcard } from '../model/address.js';
+import { sysctlNumber } from '../kernel/sysctl.js';
+import { formatAddress, type InetAddress } from '../model/address.js';
+import { type ChildSocket, inodeOf, lookAtSocket, ownNamespace, withCopy } from './child-socket.js';
 import { describeHeld, type HeldSocket, type HeldSockets, type Place } from './held.js';
 import type { Notice } from './notices.js';
 import { carryOptions } from './socket-options.js';
@@ -37,19 +44,22 @@ import { strangersAt } from './strangers.js';
 import type { WorkerTree } from './tree.js';
 
 const RUN: Answer = { run: true };
+const EACCES = 13;
 const EADDRINUSE = 98;
 /** Sockets that were bound and have not listened yet; programs that bind only to connect never do. */
-const PENDING_MAX = 4096;
+const BOUND_MAX = 4096;
+const MADE_LOOK_MS = 100;
 
 export interface TrapOptions {
   readonly notifier: Fd;
+  /** Whether fds may be copied out of the worker; otherwise the keeper makes the sockets. */
+  readonly mayCopy: boolean;
   readonly held: HeldSockets;
   /** The tree of the worker that runs now. */
   readonly tree: () => WorkerTree | undefined;
   readonly say: (notice: Notice) => void;
   /** A process of the worker listens on the held socket from now on. */
   readonly listened: (held: HeldSocket, pid: number, again: boolean) => void;
-  readonly released: (held: HeldSocket) => void;
 }
 
 /** What a bind has told of a socket that has not listened yet. */
@@ -58,146 +68,215 @@ interface Bound {
   readonly programReusesPort: boolean;
   /** The held socket that this one is to replace, because it could not be put in its place. */
   readonly replaces?: HeldSocket;
+  /** The socket itself where the keeper made it. */
+  readonly made?: Fd;
+}
+
+/** The calls that have to be trapped. Where fds cannot be copied, V6ONLY must be known when it is set. */
+export function trappedCalls(mayCopy: boolean): readonly TrappedCall[] {
+  return mayCopy ? ['bind', 'listen'] : ['bind', 'listen', 'setsockopt'];
 }
 
 /** Answers the worker's calls of bind and listen: learns addresses, and gives held sockets back. */
 export class Trap {
   readonly #options: TrapOptions;
-  readonly #bound = new Map<bigint, Bound>();
+  readonly #held: HeldSockets;
+  /** By inode. */
+  readonly #bound = new Map<number, Bound>();
+  /** What programs have set by IPV6_V6ONLY, by inode; only where sockets cannot be copied. */
+  readonly #v6only = new Map<number, boolean>();
+  #madeLook: NodeJS.Timeout | undefined;
 
   constructor(options: TrapOptions) {
     this.#options = options;
+    this.#held = options.held;
   }
 
   /** Answers one call. To be called whenever the notifier is readable. */
   handle(): void {
-    const { notifier, say } = this.#options;
-    const notification = receive(notifier);
-    if (notification === undefined) return;
+    const call = receive(this.#options.notifier);
+    if (call === undefined) return;
     let outcome = RUN;
     try {
-      outcome = notification.call === 'bind' ? this.#bind(notification) : this.#listen(notification);
+      outcome = this.#decide(call);
     } catch (error) {
       // Whatever we could not do, the server's own call still can.
-      const pid = threadGroup(notification.tid) ?? notification.tid;
-      if (!isGone(error)) say({ type: 'not-held', pid, why: `${notification.call}: ${String(error)}` });
+      if (!isGone(error)) this.#sayNotHeld(call, error);
     }
-    answer(notifier, notification.id, outcome);
+    answer(this.#options.notifier, call.id, outcome);
   }
 
-  #bind(call: Notification): Answer {
+  stop(): void {
+    clearTimeout(this.#madeLook);
+    for (const { made } of this.#bound.values()) if (made !== undefined) close(made);
+    this.#bound.clear();
+  }
+
+  #decide(call: Notification): Answer {
     const pid = threadGroup(call.tid);
     if (pid === undefined) return RUN;
-    const address = this.#readAddress(call, pid);
-    if (address === undefined || address.port === 0) return RUN;
     const fd = Number(BigInt.asIntN(32, call.args[0] ?? 0n));
-    return withCopy(pid, fd, (copy) => this.#bindTo(call, { pid, fd, copy, address }));
+    switch (call.call) {
+      case 'bind': {
+        const address = this.#readAddress(call, pid);
+        if (address === undefined || address.port === 0) return RUN;
+        return this.#withSocket(pid, fd, (socket) => this.#bind(call, socket, address));
+      }
+      case 'listen':
+        return this.#withSocket(pid, fd, (socket) => this.#listen(socket));
+      case 'setsockopt':
+        return this.#noteV6Only(call, pid, fd);
+    }
   }
 
-  #bindTo(call: Notification, bind: { pid: number; fd: number; copy: Fd; address: InetAddress }): Answer {
-    const { pid, copy, address } = bind;
-    if (!isTcp(copy)) return RUN;
+  #withSocket(pid: number, fd: number, use: (socket: ChildSocket) => Answer): Answer {
+    if (this.#options.mayCopy) return withCopy(pid, fd, use) ?? RUN;
+    const socket = lookAtSocket(pid, fd, (inode) => this.#v6only.get(inode));
+    return socket === undefined ? RUN : use(socket);
+  }
+
+  #bind(call: Notification, socket: ChildSocket, address: InetAddress): Answer {
     // Bound already: the kernel says EINVAL.
-    if (this.#options.held.byInode(socketInode(copy))) return RUN;
-    const place = placeOf(copy, pid, address);
-    const programReusesPort = reusesPort(copy);
-    const equal = this.#options.held.at(place);
+    if (this.#held.byInode(socket.inode)) return RUN;
+    const place = socket.placeAt(address);
+    const equal = this.#held.at(place);
     const free = equal.find((held) => !this.#isServed(held));
-    if (free) return this.#giveHeld(call, { ...bind, place, programReusesPort }, free);
+    if (free) return this.#giveHeld(call, socket, place, free);
     // Ours has SO_REUSEPORT only because we set it: as bare, a second server must not join.
-    if (equal.length > 0 && !equal.every((held) => held.programReusesPort)) return { error: EADDRINUSE };
-    if (equal.length === 0) this.#releaseOverlapping(place);
-    if (this.#isTaken(place, programReusesPort)) return { error: EADDRINUSE };
-    setReuseAddress(copy, true);
-    this.#remember(copy, { place, programReusesPort });
+    if (equal.some((held) => !held.programReusesPort)) return { error: EADDRINUSE };
+    if (this.#isTaken(place, socket.programReusesPort)) return { error: EADDRINUSE };
+    // A server that has changed its address, or a probe for a free port: it must not meet its former self, whose
+    // clients wait on. Which of the two it is shows a moment after listen.
+    const beside = equal.length === 0 && this.#meetsItself(place);
+    if (socket.copy === undefined) return this.#make(call, socket, place, beside);
+    setReuseAddress(socket.copy, true);
+    if (beside) setReusePort(socket.copy, true);
+    this.#remember(socket.inode, { place, programReusesPort: socket.programReusesPort });
     return RUN;
   }
 
-  #listen(call: Notification): Answer {
-    const pid = threadGroup(call.tid);
-    if (pid === undefined) return RUN;
-    const fd = Number(BigInt.asIntN(32, call.args[0] ?? 0n));
-    return withCopy(pid, fd, (copy) => {
-      const held = this.#options.held.byInode(socketInode(copy));
-      if (held) {
-        // Never the program's own listen: a smaller backlog would cut the queue that clients wait in.
-        listen(held.fd, BACKLOG_MAX);
-        this.#options.listened(held, pid, true);
-        return { value: 0 };
-      }
-      const bound = this.#bound.get(socketCookie(copy));
-      if (bound === undefined) return RUN;
-      return this.#learn(copy, pid, bound);
-    });
+  #listen(socket: ChildSocket): Answer {
+    const held = this.#held.byInode(socket.inode);
+    if (held) {
+      // Never the program's own listen: a smaller backlog would cut the queue that clients wait in.
+      listen(held.fd, BACKLOG_MAX);
+      this.#options.listened(held, socket.pid, true);
+      return { value: 0 };
+    }
+    const bound = this.#bound.get(socket.inode);
+    if (bound === undefined) return RUN;
+    const fd = bound.made ?? (socket.copy === undefined ? undefined : duplicate(socket.copy));
+    return fd === undefined ? RUN : this.#learn(fd, socket, bound);
   }
 
-  /** Makes the socket listen and holds it. */
-  #learn(copy: Fd, pid: number, { place, programReusesPort, replaces }: Bound): Answer {
-    const others = this.#options.held.at(place).filter((held) => held !== replaces);
-    if (others.some((held) => !held.programReusesPort && this.#isServed(held))) return { error: EADDRINUSE };
+  /** Makes the socket listen and holds it by this fd. */
+  #learn(fd: Fd, { pid, inode }: ChildSocket, { place, programReusesPort, replaces }: Bound): Answer {
+    const others = this.#held.at(place).filter((held) => held !== replaces);
+    const isRefused = others.some((held) => !held.programReusesPort && this.#isServed(held));
     // Alone on its address, it opens a group that only we steer: a stranger who joins gets no connection.
     const steered = !programReusesPort && strangersAt(place, this.#inodes()).length === 0;
-    if (steered) setReusePort(copy, true);
-    try {
-      listen(copy, BACKLOG_MAX, place.address);
-    } catch (error) {
-      if (error instanceof SyscallError) return { error: -error.errno };
-      throw error;
+    const refused = isRefused ? EADDRINUSE : listenAs(fd, place, steered);
+    if (refused !== undefined) {
+      if (!this.#bound.get(inode)?.made) close(fd);
+      return { error: refused };
     }
-    if (steered) steer(copy, replaces === undefined ? 0 : 1);
-    this.#bound.delete(socketCookie(copy));
-    const held = this.#options.held.add({
-      fd: duplicate(copy),
-      place,
-      address: localInetAddress(copy) ?? place.address,
-      listened: false,
-      programReusesPort,
-    });
+    this.#bound.delete(inode);
+    if (steered) steer(fd, replaces === undefined ? 0 : 1);
+    const address = localInetAddress(fd) ?? place.address;
+    const held = this.#held.add({ fd, place, address, listened: false, programReusesPort });
     if (replaces) {
-      this.#options.held.release(replaces);
-      if (steered) steer(held.fd, 0);
+      this.#held.release(replaces);
+      if (steered) steer(fd, 0);
     }
     this.#options.listened(held, pid, replaces !== undefined);
     return { value: 0 };
   }
 
   /** Puts the held socket where the program has its fresh one. */
-  #giveHeld(
-    call: Notification,
-    fresh: { pid: number; copy: Fd; place: Place; programReusesPort: boolean },
-    held: HeldSocket,
-  ): Answer {
-    const { pid, copy, place, programReusesPort } = fresh;
-    const inode = socketInode(copy);
-    const why = this.#whyNotExchanged(pid, inode);
-    if (why !== undefined) {
+  #giveHeld(call: Notification, socket: ChildSocket, place: Place, held: HeldSocket): Answer {
+    const why = this.#whyNotExchanged(socket);
+    if (why !== undefined && socket.copy !== undefined) {
       this.#options.say({
         type: 'warning',
         text: `${describeHeld(held)}: ${why}; clients that wait now are reset`,
       });
-      setReuseAddress(copy, true);
-      setReusePort(copy, true);
-      this.#remember(copy, { place, programReusesPort, replaces: held });
+      setReuseAddress(socket.copy, true);
+      setReusePort(socket.copy, true);
+      this.#remember(socket.inode, { place, programReusesPort: socket.programReusesPort, replaces: held });
       return RUN;
     }
-    const notSet = carryOptions(copy, held.fd);
+    const notSet = socket.copy === undefined ? [] : carryOptions(socket.copy, held.fd);
     if (notSet.length > 0) {
-      const text = `${describeHeld(held)} keeps its former ${notSet.join(', ')}`;
-      this.#options.say({ type: 'warning', text });
+      this.#options.say({
+        type: 'warning',
+        text: `${describeHeld(held)} keeps its former ${notSet.join(', ')}`,
+      });
     }
-    // The mode belongs to the socket, and nobody alive has this one: it becomes what the program expects.
-    const nonBlocking = isNonBlocking(copy);
-    if (isNonBlocking(held.fd) !== nonBlocking) setNonBlocking(held.fd, nonBlocking);
-    for (const at of fdsOfSocket(pid, inode)) {
-      const closeOnExec = (fdFlags(pid, at) ?? 0) & O_CLOEXEC;
-      addFd(this.#options.notifier, call.id, held.fd, { at, closeOnExec });
-    }
+    this.#inject(call, socket, held.fd);
     held.claimed = true;
     return { value: 0 };
   }
 
+  /** The other way to hold a socket: ours, bound by us, in the place of the program's. */
+  #make(call: Notification, socket: ChildSocket, place: Place, beside: boolean): Answer {
+    if (place.netns !== ownNamespace()) return RUN;
+    const unprivileged = sysctlNumber('net/ipv4/ip_unprivileged_port_start') ?? 1024;
+    const allowed = place.address.port >= unprivileged || hasCapability(socket.pid, CAP_NET_BIND_SERVICE);
+    if (!allowed) return { error: EACCES };
+    const made = streamSocket(place.address.family);
+    try {
+      if (place.address.family === 'ipv6') setV6Only(made, place.v6only);
+      setReuseAddress(made, true);
+      if (beside) setReusePort(made, true);
+      bind(made, place.address);
+      this.#inject(call, socket, made);
+    } catch (error) {
+      close(made);
+      if (error instanceof SyscallError && error.syscall === 'bind') return { error: -error.errno };
+      throw error;
+    }
+    this.#remember(socketInode(made), { place, programReusesPort: false, made });
+    this.#madeLook ??= setTimeout(() => this.#lookAtMade(), MADE_LOOK_MS);
+    return { value: 0 };
+  }
+
+  /** Copies our fd over every number by which the caller has its own socket. */
+  #inject(call: Notification, { pid, inode, nonBlocking }: ChildSocket, fd: Fd): void {
+    // The mode belongs to the socket, and nobody alive has this one: it becomes what the program expects.
+    if (isNonBlocking(fd) !== nonBlocking) setNonBlocking(fd, nonBlocking);
+    for (const at of fdsOfSocket(pid, inode)) {
+      const closeOnExec = (fdFlags(pid, at) ?? 0) & O_CLOEXEC;
+      addFd(this.#options.notifier, call.id, fd, { at, closeOnExec });
+    }
+  }
+
+  /** A socket that we made and that never listens must not be kept: its connection could not be closed. */
+  #lookAtMade(): void {
+    this.#madeLook = undefined;
+    for (const [inode, { made }] of this.#bound) {
+      if (made === undefined) continue;
+      const unused = (this.#options.tree()?.holdersOf(inode) ?? []).length === 0;
+      if (unused || tcpState(made) !== TCP_STATES.CLOSE) {
+        close(made);
+        this.#bound.delete(inode);
+      } else {
+        this.#madeLook ??= setTimeout(() => this.#lookAtMade(), MADE_LOOK_MS);
+      }
+    }
+  }
+
+  #noteV6Only(call: Notification, pid: number, fd: number): Answer {
+    const inode = inodeOf(pid, fd);
+    const value = readMemory(pid, call.args[3] ?? 0n, 4);
+    if (inode !== undefined && value.length === 4 && stillWaits(this.#options.notifier, call.id)) {
+      forgetOldest(this.#v6only);
+      this.#v6only.set(inode, value.readInt32LE(0) !== 0);
+    }
+    return RUN;
+  }
+
   /** Why another socket cannot stand in for this one without the program noticing; undefined when it can. */
-  #whyNotExchanged(pid: number, inode: number): string | undefined {
+  #whyNotExchanged({ pid, inode }: ChildSocket): string | undefined {
     if (isWatchedByEpoll(pid, inode))
       return `process ${pid} watched its socket with epoll before it was bound`;
     const others =
@@ -215,15 +294,10 @@ export class Trap {
     return (this.#options.tree()?.holdersOf(held.inode) ?? []).length > 0;
   }
 
-  /** A server that changed its address would meet its former self: those sockets go. */
-  #releaseOverlapping(place: Place): void {
-    for (const held of this.#options.held.overlapping(place)) {
-      if (held.listened || this.#isServed(held)) continue;
-      if (held.confirmed)
-        this.#options.say({ type: 'released', address: describeHeld(held), reason: 'moved' });
-      this.#options.held.release(held);
-      this.#options.released(held);
-    }
+  /** Whether all that we hold and that overlaps the place is left over from before: nobody serves it. */
+  #meetsItself(place: Place): boolean {
+    const overlapping = this.#held.overlapping(place);
+    return overlapping.length > 0 && overlapping.every((held) => !held.listened && !this.#isServed(held));
   }
 
   /** Whether somebody else listens there so that the bind is to fail; says who. */
@@ -238,15 +312,12 @@ export class Trap {
   }
 
   #inodes(): ReadonlySet<number> {
-    return new Set(this.#options.held.all().map((held) => held.inode));
+    return new Set(this.#held.all().map((held) => held.inode));
   }
 
-  #remember(copy: Fd, bound: Bound): void {
-    for (const oldest of this.#bound.keys()) {
-      if (this.#bound.size < PENDING_MAX) break;
-      this.#bound.delete(oldest);
-    }
-    this.#bound.set(socketCookie(copy), bound);
+  #remember(inode: number, bound: Bound): void {
+    forgetOldest(this.#bound);
+    this.#bound.set(inode, bound);
   }
 
   #readAddress(call: Notification, pid: number): InetAddress | undefined {
@@ -255,50 +326,27 @@ export class Trap {
     const address = decodeSocketAddress(bytes);
     return address?.family === 'unix' ? undefined : address;
   }
-}
 
-/** Lends a copy of the process's fd for the time of `use`: kept longer, it would keep connections from closing. */
-function withCopy(pid: number, fd: number, use: (copy: Fd) => Answer): Answer {
-  const pidfd = pidfdOpen(pid);
-  try {
-    const copy = pidfdGetfd(pidfd, fd);
-    try {
-      return use(copy);
-    } finally {
-      close(copy);
-    }
-  } finally {
-    close(pidfd);
+  #sayNotHeld(call: Notification, error: unknown): void {
+    const pid = threadGroup(call.tid) ?? call.tid;
+    const code = errorCode(error);
+    const why =
+      code === 'EPERM' || code === 'EACCES'
+        ? `pid ${pid} may not be looked into: it runs with other privileges than the keeper; run holdfast as root`
+        : `${call.call}: ${String(error)}`;
+    this.#options.say({ type: 'not-held', pid, why });
   }
 }
 
-function isTcp(fd: Fd): boolean {
+/** Gives undefined, or the errno of a failed listen. */
+function listenAs(fd: Fd, { address }: Place, steered: boolean): number | undefined {
   try {
-    const { stream, protocol } = socketKind(fd);
-    return stream && (protocol === IPPROTO_TCP || protocol === IPPROTO_MPTCP);
+    if (steered) setReusePort(fd, true);
+    listen(fd, BACKLOG_MAX, address);
+    return undefined;
   } catch (error) {
-    if (errorCode(error) === 'ENOTSOCK') return false;
+    if (error instanceof SyscallError) return -error.errno;
     throw error;
-  }
-}
-
-function placeOf(fd: Fd, pid: number, address: InetAddress): Place {
-  return {
-    address,
-    // A bind to one address sets or ignores the flag by itself, so it tells two sockets apart on [::] alone.
-    v6only: address.family === 'ipv6' && isWildcard(address) && isV6Only(fd),
-    device: boundDevice(fd),
-    netns: namespaceOf(fd, pid),
-  };
-}
-
-/** The socket's own namespace, which may be another than its process's by now. */
-function namespaceOf(fd: Fd, pid: number): string {
-  try {
-    return String(netnsCookie(fd));
-  } catch (error) {
-    if (errorCode(error) !== 'ENOPROTOOPT') throw error;
-    return networkNamespace(pid) ?? '';
   }
 }
 
@@ -311,9 +359,14 @@ function steer(fd: Fd, index: number): void {
   try {
     steerGroupTo(fd, index);
   } catch (error) {
-    // MPTCP listeners take no program (EOPNOTSUPP); they are held all the same.
-    if (errorCode(error) !== 'EOPNOTSUPP') throw error;
+    // MPTCP listeners take no program; they are held all the same.
+    if (errorCode(error) !== EOPNOTSUPP) throw error;
   }
+}
+
+function forgetOldest(map: Map<number, unknown>): void {
+  const [oldest] = map.keys();
+  if (map.size >= BOUND_MAX && oldest !== undefined) map.delete(oldest);
 }
 
 /** The caller died or closed its fd while we looked: there is nobody to hold anything for. */

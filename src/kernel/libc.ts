@@ -5,6 +5,9 @@ import { formatAddress, type SocketAddress } from '../model/address.js';
 /** A file descriptor of this process. Every one is born close-on-exec and has one owner that closes it. */
 export type Fd = number;
 
+/** The code of errno 95: Node spells it as POSIX does where Linux's manual says EOPNOTSUPP. */
+export const EOPNOTSUPP = 'ENOTSUP';
+
 /** The C library that this process already uses. */
 export const libc: LibraryHandle = koffi.load(null);
 

@@ -1,3 +1,4 @@
+import { close } from './fd.js';
 import { check, type Fd, syscall } from './libc.js';
 
 /**
@@ -19,6 +20,15 @@ export function pidfdOpen(pid: number): Fd {
  */
 export function pidfdGetfd(pidfd: Fd, fd: number): Fd {
   return check('pidfd_getfd', syscall('pidfdGetfd', pidfd, fd, 0));
+}
+
+/** Whether fds may be copied at all; a container's seccomp profile may refuse it even from oneself. */
+export function mayCopyFds(): boolean {
+  const pidfd = pidfdOpen(process.pid);
+  const copy = syscall('pidfdGetfd', pidfd, pidfd, 0);
+  close(pidfd);
+  if (copy !== -1) close(copy);
+  return copy !== -1;
 }
 
 /** Sends a signal to exactly that process. @throws {SyscallError} ESRCH, EPERM @see pidfd_send_signal(2) */

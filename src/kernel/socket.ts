@@ -185,6 +185,11 @@ export function acceptQueueLength(fd: Fd): number {
   return socketOption(fd, IPPROTO_TCP, TCP_INFO, 32).readUInt32LE(24);
 }
 
+/** The TCP state's number (include/net/tcp_states.h): 7 while bound and unconnected, 10 while listening. */
+export function tcpState(fd: Fd): number {
+  return socketOption(fd, IPPROTO_TCP, TCP_INFO, 8).readUInt8(0);
+}
+
 /** One classic BPF instruction. @see Documentation/networking/filter.rst */
 export type BpfInstruction = readonly [code: number, jumpTrue: number, jumpFalse: number, k: number];
 

@@ -1,0 +1,154 @@
+import { errorCode } from '../errors.js';
+import { close, isNonBlocking, O_NONBLOCK } from '../kernel/fd.js';
+import { EOPNOTSUPP, type Fd } from '../kernel/libc.js';
+import { pidfdGetfd, pidfdOpen } from '../kernel/pidfd.js';
+import { fdFlags, networkNamespace, openFiles, socketInodeOf } from '../kernel/procfs.js';
+import {
+  boundDevice,
+  IPPROTO_MPTCP,
+  IPPROTO_TCP,
+  isV6Only,
+  netnsCookie,
+  reusesPort,
+  socketInode,
+  socketKind,
+  streamSocket,
+} from '../kernel/socket.js';
+import { sysctlNumber } from '../kernel/sysctl.js';
+import { socketProtocolName } from '../kernel/xattr.js';
+import { type InetAddress, isWildcard } from '../model/address.js';
+import type { Place } from './held.js';
+
+/** A TCP socket of the worker in the moment in which it calls bind or listen. */
+export interface ChildSocket {
+  readonly pid: number;
+  readonly fd: number;
+  readonly inode: number;
+  readonly nonBlocking: boolean;
+  /** It asked for SO_REUSEPORT; false where that cannot be seen. */
+  readonly programReusesPort: boolean;
+  /** Our copy, for as long as it is lent; undefined where fds may not be copied. */
+  readonly copy: Fd | undefined;
+  placeAt(address: InetAddress): Place;
+}
+
+/**
+ * Looks at a socket through a copy of its fd. The copy is lent for the time of `use`: kept longer, it would keep
+ * an outgoing connection from ever sending its FIN. Undefined when it is no TCP socket.
+ *
+ * @throws {SyscallError} EPERM: it may not be looked into. ESRCH, EBADF: it is gone.
+ */
+export function withCopy<T>(pid: number, fd: number, use: (socket: ChildSocket) => T): T | undefined {
+  const pidfd = pidfdOpen(pid);
+  try {
+    const copy = pidfdGetfd(pidfd, fd);
+    try {
+      return isTcp(copy) ? use(copiedSocket(pid, fd, copy)) : undefined;
+    } finally {
+      close(copy);
+    }
+  } finally {
+    close(pidfd);
+  }
+}
+
+/**
+ * Looks at a socket from outside, through /proc. `v6only` tells what the program has set on a socket's inode, and
+ * undefined when it has set nothing. Undefined when it is no TCP socket.
+ *
+ * @throws {Error} EACCES: it may not be looked into.
+ */
+export function lookAtSocket(
+  pid: number,
+  fd: number,
+  v6only: (inode: number) => boolean | undefined,
+): ChildSocket | undefined {
+  const protocol = socketProtocolName(pid, fd);
+  if (protocol !== 'TCP' && protocol !== 'TCPv6') return undefined;
+  const inode = inodeOf(pid, fd);
+  if (inode === undefined) return undefined;
+  return {
+    pid,
+    fd,
+    inode,
+    nonBlocking: ((fdFlags(pid, fd) ?? 0) & O_NONBLOCK) !== 0,
+    programReusesPort: false,
+    copy: undefined,
+    placeAt: (address) => ({
+      address,
+      v6only:
+        address.family === 'ipv6' &&
+        isWildcard(address) &&
+        (v6only(inode) ?? sysctlNumber('net/ipv6/bindv6only') === 1),
+      device: '',
+      netns:
+        networkNamespace(pid) === networkNamespace('self') ? ownNamespace() : (networkNamespace(pid) ?? ''),
+    }),
+  };
+}
+
+/** The inode of a process's socket; undefined when the fd is none. */
+export function inodeOf(pid: number, fd: number): number | undefined {
+  const file = openFiles(pid).find((open) => open.fd === fd);
+  return file === undefined ? undefined : socketInodeOf(file.target);
+}
+
+/** Where a socket of ours is. Undefined for a unix socket. */
+export function placeOf(fd: Fd, address: InetAddress): Place {
+  return {
+    address,
+    // A bind to one address sets or ignores the flag by itself, so it tells two sockets apart on [::] alone.
+    v6only: address.family === 'ipv6' && isWildcard(address) && isV6Only(fd),
+    device: boundDevice(fd),
+    netns: namespaceOf(fd),
+  };
+}
+
+let namespace: string | undefined;
+
+/** The network namespace that this process makes sockets in. */
+export function ownNamespace(): string {
+  if (namespace === undefined) {
+    const fd = streamSocket('unix');
+    try {
+      namespace = namespaceOf(fd);
+    } finally {
+      close(fd);
+    }
+  }
+  return namespace;
+}
+
+function copiedSocket(pid: number, fd: number, copy: Fd): ChildSocket {
+  return {
+    pid,
+    fd,
+    inode: socketInode(copy),
+    nonBlocking: isNonBlocking(copy),
+    programReusesPort: reusesPort(copy),
+    copy,
+    placeAt: (address) => placeOf(copy, address),
+  };
+}
+
+function isTcp(fd: Fd): boolean {
+  try {
+    const { stream, protocol } = socketKind(fd);
+    return stream && (protocol === IPPROTO_TCP || protocol === IPPROTO_MPTCP);
+  } catch (error) {
+    if (errorCode(error) === 'ENOTSOCK') return false;
+    throw error;
+  }
+}
+
+/** The socket's own namespace, which may be another than its process's by now. */
+function namespaceOf(fd: Fd): string {
+  try {
+    return String(netnsCookie(fd));
+  } catch (error) {
+    const code = errorCode(error);
+    if (code !== 'ENOPROTOOPT' && code !== EOPNOTSUPP) throw error;
+    // Before Linux 5.14 sockets do not tell; ours are in our namespace.
+    return networkNamespace('self') ?? '';
+  }
+}
