@@ -30,6 +30,8 @@ export function describeNotice(notice: Notice): string {
       return `${notice.address ?? `a socket of pid ${notice.pid}`} is not kept: ${notice.why}`;
     case 'taken':
       return `${notice.address} is taken by ${describeStranger(notice.by)}`;
+    case 'not-allowed':
+      return `pid ${notice.pid} may not bind ${notice.address}: run the keeper as root, with --listen and --user for the server`;
     case 'exited':
       return `pid ${notice.pid} ${notice.signal === null ? `exited with ${notice.code}` : `ended by ${notice.signal}`}`;
     case 'daemonized':
@@ -57,6 +59,7 @@ function levelOf({ type }: Notice): 'info' | 'warn' {
   switch (type) {
     case 'taken':
     case 'not-held':
+    case 'not-allowed':
     case 'warning':
     case 'killed':
     case 'nothing-listens':

@@ -1,10 +1,17 @@
 import { Command, CommanderError, Option } from 'commander';
 import { errorCode, errorText, HoldfastError } from '../errors.js';
+import { requireLinux } from '../platform.js';
 import { version } from '../version.js';
 import { parseDuration } from './duration.js';
 
 /** Exit code for wrong usage and for failures of holdfast itself. */
 const TROUBLE = 2;
+
+/** Signals that can ask a server to end. */
+const STOP_SIGNALS = [
+  ...['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'],
+  ...['SIGWINCH', 'SIGABRT', 'SIGALRM', 'SIGCONT', 'SIGKILL'],
+];
 
 /** Reads the command line, runs one command and sets the exit code. */
 export async function runProgram(argv: readonly string[]): Promise<void> {
@@ -18,18 +25,18 @@ export async function runProgram(argv: readonly string[]): Promise<void> {
 
 /** Every command with its options, as help and shell completion know them. */
 export function describeProgram(): Command {
-  const program = new Command('holdfast')
+  const program = command('holdfast')
     .description("A server's port is never lost.")
     .version(version, '-V, --version', 'print the version')
-    .helpCommand('help [command]', 'show help of a command')
-    .showHelpAfterError('(holdfast --help, or holdfast COMMAND --help)')
-    .enablePositionalOptions()
-    .exitOverride();
+    .helpCommand(false)
+    .showHelpAfterError('holdfast --help lists the commands; to keep a server: holdfast run -- COMMAND')
+    .enablePositionalOptions();
   program.addCommand(describeRun());
   program.addCommand(describeStatus());
   program.addCommand(describeStop());
   program.addCommand(describeDoctor());
   program.addCommand(describeCompletion());
+  program.addCommand(describeHelp(program));
   program.addHelpText('after', examples('holdfast run -- node server.js', 'holdfast status'));
   return program;
 }
@@ -37,14 +44,14 @@ export function describeProgram(): Command {
 function describeRun(): Command {
   return command('run')
     .description('run any server and keep its port through crashes')
-    .argument('<command...>', 'the server and its arguments, after --')
+    .usage('[options] -- command...')
+    .argument('[command...]', 'the server and its arguments')
     .passThroughOptions()
     .option('--name <name>', "name of this keeper (default: the folder's)")
     .option(
       '--listen <address>',
-      'bind first and hand over: 8080, 127.0.0.1:80, [::]:80, unix:/path; then ,name=N ,backlog=N ,v6only',
+      'bind first and hand over; repeatable: 8080, 127.0.0.1:80, [::]:80, unix:/path; then ,name=N ,backlog=N ,v6only',
       collect,
-      [],
     )
     .option('--no-trap', 'do not learn addresses from the server; only those of --listen are kept')
     .option('--user <user>', 'run the server as this user (as root)')
@@ -54,9 +61,14 @@ function describeRun(): Command {
         .choices(['always', 'on-failure', 'never'])
         .default('on-failure'),
     )
-    .option('--hold-for <time>', 'how long clients may wait while no server comes up', parseDuration, 30_000)
-    .option('--stop-signal <signal>', 'asks the server to end', parseSignal, 'SIGTERM')
-    .option('--stop-timeout <time>', 'from the stop signal to SIGKILL', parseDuration, 10_000)
+    .addOption(time('--hold-for <time>', 'how long clients may wait while no server comes up', 30))
+    .addOption(
+      new Option('--stop-signal <signal>', 'asks the server to end')
+        .choices(STOP_SIGNALS)
+        .argParser(parseSignal)
+        .default('SIGTERM'),
+    )
+    .addOption(time('--stop-timeout <time>', 'from the stop signal to SIGKILL', 10))
     .addOption(
       new Option('--log <format>', "the keeper's own lines").choices(['text', 'json']).default('text'),
     )
@@ -68,8 +80,13 @@ function describeRun(): Command {
       ),
     )
     .action(async (words: string[], options) => {
+      if (words.length === 0) {
+        const text = 'there is no command to run; it stands after --, as in: holdfast run -- node server.js';
+        throw new HoldfastError('ERR_HOLDFAST_OPTION', text);
+      }
+      requireLinux('holdfast run');
       const { run } = await import('./run.js');
-      await run(words, options);
+      await run(words, { listen: [], ...options });
     });
 }
 
@@ -80,6 +97,7 @@ function describeStatus(): Command {
     .option('--json', 'print JSON')
     .addHelpText('after', examples('holdfast status', 'holdfast status shop --json'))
     .action(async (name: string | undefined, options) => {
+      requireLinux('holdfast status');
       const { status } = await import('./status.js');
       await status(name, options);
     });
@@ -89,9 +107,10 @@ function describeStop(): Command {
   return command('stop')
     .description('end a keeper and its server')
     .argument('[name]', "name of the keeper (default: the folder's)")
-    .option('--timeout <time>', 'how long to wait for the end', parseDuration, 60_000)
+    .addOption(time('--timeout <time>', 'how long to wait for the end', 60))
     .addHelpText('after', examples('holdfast stop', 'holdfast stop shop --timeout 5s'))
     .action(async (name: string | undefined, options) => {
+      requireLinux('holdfast stop');
       const { stop } = await import('./stop.js');
       await stop(name, options);
     });
@@ -119,24 +138,47 @@ function describeCompletion(): Command {
     });
 }
 
+function describeHelp(program: Command): Command {
+  return command('help')
+    .description('show the help of a command')
+    .argument('[command]', 'name of the command')
+    .addHelpText('after', examples('holdfast help run', 'holdfast run --help'))
+    .action((name: string | undefined) => {
+      const wanted = name === undefined ? program : program.commands.find((one) => one.name() === name);
+      if (wanted === undefined) program.error(`error: unknown command '${name}'`);
+      else wanted.outputHelp();
+    });
+}
+
 function command(name: string): Command {
-  return new Command(name).exitOverride().showHelpAfterError(`(holdfast ${name} --help)`);
+  return new Command(name)
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'holdfast: ')) })
+    .configureHelp({ subcommandTerm: (one) => `${one.name()} ${one.usage()}` })
+    .showHelpAfterError(`holdfast ${name} --help tells more`);
+}
+
+/** An option that is given as `500ms` or `10s` and read in milliseconds. */
+function time(flags: string, description: string, defaultSeconds: number): Option {
+  return new Option(flags, description)
+    .argParser(parseDuration)
+    .default(defaultSeconds * 1_000, `${defaultSeconds}s`);
 }
 
 function examples(first: string, second: string): string {
   return `\nExamples:\n  ${first}\n  ${second}`;
 }
 
-function collect(value: string, before: readonly string[]): readonly string[] {
+function collect(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value];
 }
 
 function parseSignal(value: string): string {
   const name = value.toUpperCase().startsWith('SIG') ? value.toUpperCase() : `SIG${value.toUpperCase()}`;
-  if (/^SIG(HUP|INT|QUIT|TERM|USR1|USR2|KILL|WINCH|ABRT|ALRM|CONT)$/.test(name)) return name;
+  if (STOP_SIGNALS.includes(name)) return name;
   throw new HoldfastError(
     'ERR_HOLDFAST_OPTION',
-    `"${value}" is no signal to stop a server with, as SIGTERM is`,
+    `"${value}" is no signal to stop a server with; those are ${STOP_SIGNALS.join(', ')}`,
   );
 }
 

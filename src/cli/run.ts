@@ -6,7 +6,6 @@ import type { Notice } from '../keeper/notices.js';
 import type { KeepOptions } from '../keeper/options.js';
 import { openFiles, processStat } from '../kernel/procfs.js';
 import { restoreModes, terminalModes } from '../kernel/terminal.js';
-import { requireLinux } from '../platform.js';
 import { explainTrap } from './explain-trap.js';
 import { noticeLog } from './notice-log.js';
 
@@ -18,6 +17,7 @@ export interface RunFlags {
   readonly user?: string;
   readonly group?: string;
   readonly restart: RestartPolicy;
+  readonly maxBackoff: number;
   readonly holdFor: number;
   readonly stopSignal: NodeJS.Signals;
   readonly stopTimeout: number;
@@ -28,7 +28,6 @@ const STDIN = 0;
 
 /** `holdfast run`: keeps the server in the foreground and exits with its exit code. */
 export async function run(command: readonly string[], flags: RunFlags): Promise<void> {
-  requireLinux('holdfast run');
   const log = await noticeLog(flags.log);
   const modes = terminalModes(STDIN);
   const onNotice = (notice: Notice): void => {
@@ -50,6 +49,7 @@ function keepOptions(command: readonly string[], flags: RunFlags): KeepOptions {
     listen: flags.listen,
     trap: flags.trap,
     restart: flags.restart,
+    maxBackoffMs: flags.maxBackoff,
     holdForMs: flags.holdFor,
     stopSignal: flags.stopSignal,
     stopTimeoutMs: flags.stopTimeout,

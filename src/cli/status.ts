@@ -2,12 +2,10 @@ import { errorCode, HoldfastError } from '../errors.js';
 import { askKeeper } from '../keeper/control.js';
 import { type KeeperState, knownKeepers, stateFiles } from '../keeper/state.js';
 import { processStat } from '../kernel/procfs.js';
-import { requireLinux } from '../platform.js';
 import { formatDuration } from './duration.js';
 
 /** `holdfast status`: exit 0 when the keepers asked for run, 1 when none does. */
 export async function status(name: string | undefined, options: { readonly json?: boolean }): Promise<void> {
-  requireLinux('holdfast status');
   const known = knownKeepers().filter((keeper) => name === undefined || keeper.name === name);
   const answers = await Promise.all(known.map((keeper) => currentState(keeper)));
   const running = answers.filter((state) => state !== undefined);

@@ -3,14 +3,12 @@ import { errorCode, HoldfastError } from '../errors.js';
 import { askKeeper } from '../keeper/control.js';
 import { checkName, defaultName, readState, stateFiles } from '../keeper/state.js';
 import { processStat } from '../kernel/procfs.js';
-import { requireLinux } from '../platform.js';
 import { formatDuration } from './duration.js';
 
 const LOOK_EVERY_MS = 20;
 
 /** `holdfast stop`: asks the keeper to end its server and waits until it has. */
 export async function stop(given: string | undefined, options: { readonly timeout: number }): Promise<void> {
-  requireLinux('holdfast stop');
   const name = checkName(given ?? defaultName(process.cwd()));
   const files = stateFiles(name);
   const state = readState(files.state);

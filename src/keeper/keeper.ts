@@ -7,7 +7,7 @@ import type { Fd } from '../kernel/libc.js';
 import { mayCopyFds } from '../kernel/pidfd.js';
 import { Poller, startThreadPool } from '../kernel/poller.js';
 import { becomeSubreaper, reap } from '../kernel/process.js';
-import { CAP_SYS_ADMIN, childrenOf, hasCapability, processStat } from '../kernel/procfs.js';
+import { allProcesses, CAP_SYS_ADMIN, childrenOf, hasCapability, processStat } from '../kernel/procfs.js';
 import {
   BACKLOG_MAX,
   isListening,
@@ -57,6 +57,7 @@ const UNKILLABLE_MS = 5_000;
 const NOTHING_LISTENS_MS = 5_000;
 /** At the stop: how long connections that are queued already may take to be accepted. */
 const QUEUE_DRAIN_MS = 1_000;
+const STATE_WRITE_MS = 20;
 const KEY_SIGNALS: ReadonlySet<NodeJS.Signals> = new Set(['SIGINT', 'SIGQUIT', 'SIGHUP']);
 const KEY_SIGNAL_MS = 20;
 /** Delays are spread by this share either way, so that keepers do not start their servers in step. */
@@ -120,7 +121,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #lastOrphanEnd: WorkerEnd = { code: 0, signal: null };
   #killingSince: number | null = null;
   #treeLook: NodeJS.Timeout | undefined;
-  #stateWrite: NodeJS.Immediate | undefined;
+  #stateWrite: NodeJS.Timeout | undefined;
   #nothingListens: NodeJS.Timeout | undefined;
 
   private constructor(options: KeepOptions, duties: ProcessDuties) {
@@ -321,7 +322,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       ...(this.#identity === undefined ? {} : { credentials: this.#identity }),
     });
     const root = { pid, startTime: processStat(pid)?.startTime ?? 0 };
-    const worker: Worker = { root, tree: new WorkerTree(pid, mark), rootEnded: false };
+    const worker: Worker = { root, tree: new WorkerTree(pid, mark, spawner.threadId), rootEnded: false };
     this.#worker = worker;
     this.#say({ type: 'started', pid, attempt: this.#starts });
     this.#stateChanged();
@@ -417,7 +418,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   /** Reaps orphans of the server that ended as our children. libuv waits for the first processes itself. */
   #reapOrphans(): void {
-    for (const pid of childrenOf(process.pid) ?? []) {
+    for (const pid of orphans()) {
       if (pid === this.#worker?.root.pid || processStat(pid)?.state !== 'Z') continue;
       if (!this.#duties.reapsAll && !this.#worker?.tree.knows(pid)) continue;
       const end = reap(pid);
@@ -518,12 +519,12 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     (this as EventEmitter).emit(notice.type, notice);
   }
 
-  /** Writes the state file once for all that changed in this turn. */
+  /** Writes the state file once for all that changes at a time: a server's start must not wait for a disk. */
   #stateChanged(): void {
-    this.#stateWrite ??= setImmediate(() => {
+    this.#stateWrite ??= setTimeout(() => {
       this.#stateWrite = undefined;
       if (this.#lifecycle.phase !== 'ended') writeState(this.#files, this.status());
-    });
+    }, STATE_WRITE_MS);
   }
 
   async #end(exitCode: number): Promise<void> {
@@ -534,7 +535,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   async #tearDown(): Promise<void> {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     clearTimeout(this.#nothingListens);
-    clearImmediate(this.#stateWrite);
+    clearTimeout(this.#stateWrite);
     this.#stopTreeLook();
     this.#attendance.stop();
     this.#trap?.stop();
@@ -551,4 +552,14 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     removeFiles(this.#files);
     closeSync(this.#lock);
   }
+}
+
+/** Children that we did not start: they come to the main thread, what we start is the spawner thread's. */
+function orphans(): readonly number[] {
+  return (
+    childrenOf(process.pid, [process.pid]) ??
+    allProcesses()
+      .filter((stat) => stat.ppid === process.pid)
+      .map((stat) => stat.pid)
+  );
 }

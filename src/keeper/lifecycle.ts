@@ -13,6 +13,8 @@ export interface Policy {
   readonly stopSignal: NodeJS.Signals;
   /** From the stop signal to SIGKILL. */
   readonly stopTimeoutMs: number;
+  /** The longest wait between two starts, however many failed. */
+  readonly maxBackoffMs: number;
 }
 
 /**
@@ -74,7 +76,6 @@ export const STEADY_MS = 2_000;
 /** What the rest of a crashed worker's tree gets between the stop signal and SIGKILL: clients wait meanwhile. */
 export const CLEANUP_MS = 1_000;
 const BACKOFF_FIRST_MS = 100;
-const BACKOFF_MAX_MS = 10_000;
 
 /** The beginning: the first worker is to be started. */
 export function begin(policy: Policy): Step {
@@ -132,8 +133,8 @@ export function exitCodeOf(end: WorkerEnd | null): number {
 }
 
 /** How long to wait before the next start after so many failures in a row, without the random share. */
-export function backoffMs(failures: number): number {
-  return failures <= 1 ? 0 : Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** (failures - 2));
+export function backoffMs(failures: number, maxMs: number): number {
+  return failures <= 1 ? 0 : Math.min(maxMs, BACKOFF_FIRST_MS * 2 ** (failures - 2));
 }
 
 function rootEnded(
@@ -188,7 +189,7 @@ function afterWorker(before: Lifecycle): Step {
   ];
   if (!restarts(before)) return end(before, exitCodeOf(before.lastEnd));
   const failures = before.failures + 1;
-  const waitMs = backoffMs(failures);
+  const waitMs = backoffMs(failures, before.policy.maxBackoffMs);
   const lifecycle: Lifecycle = { ...before, failures, daemonized: false };
   if (waitMs === 0) return withEffects(start(lifecycle), timers);
   return {

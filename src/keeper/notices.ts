@@ -23,6 +23,8 @@ export type Notice =
     }
   | { readonly type: 'not-held'; readonly pid: number; readonly address?: string; readonly why: string }
   | { readonly type: 'taken'; readonly address: string; readonly by: Stranger | undefined }
+  /** The server may not bind the port: below ip_unprivileged_port_start and without CAP_NET_BIND_SERVICE. */
+  | { readonly type: 'not-allowed'; readonly address: string; readonly pid: number }
   | ({ readonly type: 'exited'; readonly pid: number } & WorkerEnd)
   | { readonly type: 'daemonized'; readonly pids: readonly number[] }
   | { readonly type: 'restarting'; readonly inMs: number; readonly failures: number }

@@ -23,6 +23,8 @@ export interface KeepOptions {
   readonly group?: string;
   /** When the server is started again. Default `on-failure`: it exited with another code than 0, or by a signal. */
   readonly restart?: RestartPolicy;
+  /** The longest wait before a start; after a crash it grows from 0, 100 ms, 200 ms. Default 10,000. */
+  readonly maxBackoffMs?: number;
   /** Default SIGTERM. */
   readonly stopSignal?: NodeJS.Signals;
   /** From the stop signal to SIGKILL. Default 10,000. */
@@ -48,6 +50,7 @@ export function policyOf(options: KeepOptions): Policy {
     restart: options.restart ?? 'on-failure',
     stopSignal: options.stopSignal ?? 'SIGTERM',
     stopTimeoutMs: notNegative('stopTimeoutMs', options.stopTimeoutMs ?? 10_000),
+    maxBackoffMs: notNegative('maxBackoffMs', options.maxBackoffMs ?? 10_000),
   };
 }
 

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { parentPort, workerData } from 'node:worker_threads';
 import { errorCode, errorText } from '../errors.js';
-import { type Credentials, setNoNewPrivileges, withCredentials } from '../kernel/process.js';
+import { type Credentials, setNoNewPrivileges, threadId, withCredentials } from '../kernel/process.js';
 import { installTrap } from '../kernel/seccomp.js';
 import type { SpawnerReport, SpawnerRequest, SpawnerSetup, SpawnRequest } from './spawner.js';
 
@@ -19,10 +19,11 @@ report(prepare());
 port.on('message', (message: SpawnerRequest) => start(message.id, message.request));
 
 function prepare(): SpawnerReport {
-  if (trap.length === 0) return { type: 'ready', notifier: null, waitKillable: false };
+  const thread = threadId();
+  if (trap.length === 0) return { type: 'ready', thread, notifier: null, waitKillable: false };
   try {
     if (noNewPrivileges) setNoNewPrivileges();
-    return { type: 'ready', ...installTrap(trap) };
+    return { type: 'ready', thread, ...installTrap(trap) };
   } catch (error) {
     return { type: 'unavailable', code: errorCode(error) ?? 'UNKNOWN', message: errorText(error) };
   }

@@ -22,7 +22,12 @@ export type SpawnerRequest = { readonly type: 'spawn'; readonly id: number; read
 
 /** What the spawner tells. */
 export type SpawnerReport =
-  | { readonly type: 'ready'; readonly notifier: Fd | null; readonly waitKillable: boolean }
+  | {
+      readonly type: 'ready';
+      readonly thread: number;
+      readonly notifier: Fd | null;
+      readonly waitKillable: boolean;
+    }
   | { readonly type: 'unavailable'; readonly code: string; readonly message: string }
   | { readonly type: 'spawned'; readonly id: number; readonly pid: number }
   | { readonly type: 'not-spawned'; readonly id: number; readonly code: string; readonly message: string }
@@ -50,12 +55,15 @@ export class Spawner {
   /** The seccomp notifier, owned by whoever made the spawner; null without a trap. */
   readonly notifier: Fd | null;
   readonly waitKillable: boolean;
+  /** The kernel's number of the thread, whose children the programs are. */
+  readonly threadId: number;
   #ids = 0;
 
-  private constructor(thread: Worker, notifier: Fd | null, waitKillable: boolean) {
+  private constructor(thread: Worker, ready: Extract<SpawnerReport, { type: 'ready' }>) {
     this.#thread = thread;
-    this.notifier = notifier;
-    this.waitKillable = waitKillable;
+    this.threadId = ready.thread;
+    this.notifier = ready.notifier;
+    this.waitKillable = ready.waitKillable;
     thread.on('message', (report: SpawnerReport) => this.#hear(report));
   }
 
@@ -67,7 +75,7 @@ export class Spawner {
       resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 32 },
     });
     const [report] = (await once(thread, 'message')) as [SpawnerReport];
-    if (report.type === 'ready') return new Spawner(thread, report.notifier, report.waitKillable);
+    if (report.type === 'ready') return new Spawner(thread, report);
     await thread.terminate();
     const cause = report.type === 'unavailable' ? { code: report.code, message: report.message } : report;
     throw new HoldfastError(

@@ -145,6 +145,10 @@ export class Trap {
     // Ours has SO_REUSEPORT only because we set it: as bare, a second server must not join.
     if (equal.some((held) => !held.programReusesPort)) return { error: EADDRINUSE };
     if (this.#isTaken(place, socket.programReusesPort)) return { error: EADDRINUSE };
+    if (!mayBind(socket.pid, place)) {
+      this.#options.say({ type: 'not-allowed', address: formatAddress(place.address), pid: socket.pid });
+      return socket.copy === undefined ? { error: EACCES } : RUN;
+    }
     // A server that has changed its address, or a probe for a free port: it must not meet its former self, whose
     // clients wait on. Which of the two it is shows a moment after listen.
     const beside = equal.length === 0 && this.#meetsItself(place);
@@ -220,9 +224,6 @@ export class Trap {
   /** The other way to hold a socket: ours, bound by us, in the place of the program's. */
   #make(call: Notification, socket: ChildSocket, place: Place, beside: boolean): Answer {
     if (place.netns !== ownNamespace()) return RUN;
-    const unprivileged = sysctlNumber('net/ipv4/ip_unprivileged_port_start') ?? 1024;
-    const allowed = place.address.port >= unprivileged || hasCapability(socket.pid, CAP_NET_BIND_SERVICE);
-    if (!allowed) return { error: EACCES };
     const made = streamSocket(place.address.family);
     try {
       if (place.address.family === 'ipv6') setV6Only(made, place.v6only);
@@ -336,6 +337,13 @@ export class Trap {
         : `${call.call}: ${String(error)}`;
     this.#options.say({ type: 'not-held', pid, why });
   }
+}
+
+/** Whether the kernel lets the process bind this port. @see ip(7) ip_unprivileged_port_start, capabilities(7) */
+function mayBind(pid: number, { address }: Place): boolean {
+  if (address.port >= 1024) return true;
+  const unprivileged = sysctlNumber('net/ipv4/ip_unprivileged_port_start') ?? 1024;
+  return address.port >= unprivileged || hasCapability(pid, CAP_NET_BIND_SERVICE);
 }
 
 /** Gives undefined, or the errno of a failed listen. */

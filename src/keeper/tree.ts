@@ -26,20 +26,29 @@ export class WorkerTree {
   readonly #root: number;
   readonly #mark: string;
   readonly #ownFilters: number;
+  readonly #threads: readonly number[];
   readonly #seen = new Set<number>();
 
-  /** `root`: pid of the first process. `mark`: its value of WORKER_VARIABLE. */
-  constructor(root: number, mark: string) {
+  /**
+   * `root`: pid of the first process. `mark`: its value of WORKER_VARIABLE. `spawnerThread`: the number of our thread
+   * that started it.
+   */
+  constructor(root: number, mark: string, spawnerThread: number) {
     this.#root = root;
     this.#mark = mark;
+    // Orphans come to the main thread (find_new_reaper() in kernel/exit.c), what we start is its starter's.
+    this.#threads = [process.pid, spawnerThread];
     this.#ownFilters = seccompFilters(process.pid);
   }
 
   /** Every living process of the worker; those that ended and wait to be reaped do not count. */
   members(): readonly ProcessStat[] {
-    const children = childrenLookup();
+    const own = childrenOf(process.pid, this.#threads);
+    const children = own === undefined ? lookupInAll() : listedChildren;
     const found: ProcessStat[] = [];
-    const waiting = children(process.pid).filter((stat) => this.#isOurs(stat));
+    const waiting = (own === undefined ? children(process.pid) : statsOf(own)).filter((stat) =>
+      this.#isOurs(stat),
+    );
     for (let stat = waiting.pop(); stat !== undefined; stat = waiting.pop()) {
       if (stat.state === 'Z' || stat.state === 'X') continue;
       found.push(stat);
@@ -120,12 +129,16 @@ function ifAlive<T>(work: () => T, otherwise: T): T {
   }
 }
 
-/** How to find a process's children: the kernel's list, which costs what the tree has, or a look at all there are. */
-function childrenLookup(): (pid: number) => readonly ProcessStat[] {
-  if (childrenOf(process.pid) !== undefined) {
-    return (pid) =>
-      (childrenOf(pid) ?? []).map((child) => processStat(child)).filter((stat) => stat !== undefined);
-  }
+function listedChildren(pid: number): readonly ProcessStat[] {
+  return statsOf(childrenOf(pid) ?? []);
+}
+
+function statsOf(pids: readonly number[]): readonly ProcessStat[] {
+  return pids.map((pid) => processStat(pid)).filter((stat) => stat !== undefined);
+}
+
+/** Where the kernel keeps no lists of children: a look at all processes there are. */
+function lookupInAll(): (pid: number) => readonly ProcessStat[] {
   const all = allProcesses();
   return (pid) => all.filter((stat) => stat.ppid === pid);
 }

@@ -11,6 +11,11 @@ const PR_SET_CHILD_SUBREAPER = 36;
 const PR_SET_NO_NEW_PRIVS = 38;
 const WNOHANG = 1;
 
+/** The number of the calling thread. @see gettid(2) */
+export function threadId(): number {
+  return check('gettid', syscall('gettid'));
+}
+
 /** Makes orphaned descendants children of this process instead of pid 1. @see prctl(2) */
 export function becomeSubreaper(): void {
   check('prctl', prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));

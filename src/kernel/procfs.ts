@@ -1,4 +1,4 @@
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
 import { errorCode } from '../errors.js';
 
 /** One process, as /proc/PID/stat tells it. @see proc(5) */
@@ -48,16 +48,25 @@ export function allProcesses(): readonly ProcessStat[] {
     .filter((stat) => stat !== undefined);
 }
 
-/** The living children of a process, by the kernel's own list; undefined where the kernel keeps none. */
-export function childrenOf(pid: number): readonly number[] | undefined {
+/**
+ * The living children of a process, by the kernel's own list, which is one per thread that forked. `threads`: those
+ * that can have children; default all. Undefined where the kernel keeps no such list (CONFIG_PROC_CHILDREN).
+ */
+export function childrenOf(pid: number, threads?: readonly number[]): readonly number[] | undefined {
   const children: number[] = [];
-  for (const thread of namesOrGone(`/proc/${pid}/task`)) {
+  for (const thread of threads ?? namesOrGone(`/proc/${pid}/task`)) {
     const text = readOrGone(`/proc/${pid}/task/${thread}/children`);
-    // CONFIG_PROC_CHILDREN may be off; of a process that ended meanwhile the whole folder is gone.
-    if (text === undefined && processStat(pid) !== undefined) return undefined;
+    if (text === undefined && !hasChildrenLists()) return undefined;
     for (const child of text?.split(' ') ?? []) if (child !== '') children.push(Number(child));
   }
   return children;
+}
+
+let childrenLists: boolean | undefined;
+
+function hasChildrenLists(): boolean {
+  childrenLists ??= readOrGone(`/proc/self/task/${process.pid}/children`) !== undefined;
+  return childrenLists;
 }
 
 /** A field of /proc/PID/status such as `Tgid`; undefined when it or the process is not there. */
@@ -164,8 +173,23 @@ export function startEnvironment(pid: number, name: string): string | undefined 
   return entry?.slice(name.length + 1);
 }
 
+/** Room for one read of most files in /proc; what is longer is read on. */
+const page = Buffer.allocUnsafe(1 << 16);
+
 function readOrGone(path: string): string | undefined {
-  return orGone(() => readFileSync(path, 'latin1'));
+  return orGone(() => {
+    // readFileSync would ask for the size first, which /proc does not tell.
+    const fd = openSync(path, 'r');
+    try {
+      let text = '';
+      for (let length = readSync(fd, page); length > 0; length = readSync(fd, page)) {
+        text += page.toString('latin1', 0, length);
+      }
+      return text;
+    } finally {
+      closeSync(fd);
+    }
+  });
 }
 
 function linkOrGone(path: string): string | undefined {

@@ -1,0 +1,101 @@
+import { chownSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { pathOf } from '../../scripts/requirements.js';
+import type { KeeperState } from '../../src/index.js';
+import { type Exit, type Started, type StartOptions, start } from './process.js';
+import { temporaryFolder } from './temporary.js';
+import { until } from './wait.js';
+
+/** The built command, as a user has it. */
+export const holdfast: readonly string[] = [
+  process.execPath,
+  fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url)),
+];
+
+export interface KeeperOptions extends StartOptions {
+  /** Options of `holdfast run`. */
+  readonly flags?: readonly string[];
+  /** Makes the whole command line of the keeper, e.g. one that enters a namespace or runs another Node. */
+  readonly around?: (keeper: readonly string[]) => readonly string[];
+}
+
+/** A running `holdfast run` with a state folder of its own. */
+export interface RunningKeeper {
+  readonly process: Started;
+  readonly name: string;
+  /** The environment by which other commands find it. */
+  readonly env: { readonly HOLDFAST_STATE_DIR: string };
+  /** What it has written down last. @throws ENOENT while it has written nothing or when it has ended */
+  state(): KeeperState;
+  /** The first process of the running server. */
+  worker(): number;
+  /** Waits until so many addresses are confirmed to be held. */
+  holding(count?: number): Promise<KeeperState>;
+  /** Kills the server's first process with SIGKILL and waits until another one was started. Gives its pid. */
+  crash(signal?: NodeJS.Signals): Promise<number>;
+  /** Runs another holdfast command against it. */
+  ask(
+    ...args: readonly string[]
+  ): Promise<{ readonly exit: Exit; readonly stdout: string; readonly stderr: string }>;
+}
+
+/** Starts `holdfast run FLAGS -- COMMAND`. Ends with the test, with everything that came from it. */
+export function startKeeper(command: readonly string[], options: KeeperOptions = {}): RunningKeeper {
+  const { flags = [], around = (keeper) => keeper, env, ...rest } = options;
+  const name = 'app';
+  const stateDirectory = temporaryFolder();
+  if (rest.uid !== undefined) chownSync(stateDirectory, rest.uid, rest.gid ?? -1);
+  const stateEnv = { HOLDFAST_STATE_DIR: stateDirectory };
+  const line = around([...holdfast, 'run', '--name', name, ...flags, '--', ...command]);
+  const process = start(line, { ...rest, env: { ...env, ...stateEnv } });
+  const state = (): KeeperState =>
+    JSON.parse(readFileSync(join(stateDirectory, `${name}.json`), 'utf8')) as KeeperState;
+  const stateNow = (): KeeperState | undefined => {
+    try {
+      return state();
+    } catch {
+      // Not written yet, or removed at the end.
+      return undefined;
+    }
+  };
+  const worker = (): number => {
+    const pid = state().worker?.pid;
+    if (pid === undefined) throw new Error('no server runs');
+    return pid;
+  };
+  return {
+    process,
+    name,
+    env: stateEnv,
+    state,
+    worker,
+    holding: async (count = 1) => {
+      await process.line(/keeps .* for pid/, { after: count - 1 });
+      return until('the state file', stateNow);
+    },
+    crash: async (signal = 'SIGKILL') => {
+      const { starts } = state();
+      globalThis.process.kill(worker(), signal);
+      await until('the next start', () => (stateNow()?.starts ?? 0) > starts, { timeoutMs: 20_000 });
+      return worker();
+    },
+    ask: async (...args) => {
+      const asked = start([...holdfast, ...args], { env: stateEnv });
+      const exit = await asked.end();
+      return { exit, stdout: asked.stdout, stderr: asked.stderr };
+    },
+  };
+}
+
+/** A command line that runs another one as an ordinary user, with no groups and no capabilities. */
+export function asNobody(command: readonly string[]): readonly string[] {
+  return [
+    pathOf('setpriv') ?? 'setpriv',
+    '--reuid=65534',
+    '--regid=65534',
+    '--clear-groups',
+    '--',
+    ...command,
+  ];
+}
