@@ -5,9 +5,9 @@ import {
   quote,
   type Values,
   valueFlags,
-} from './completion.js';
+} from './completion-model.js';
 
-/** The script for bash 3.2 and later. It needs no bash-completion, but uses it for the server's own words. */
+/** The script for bash 4 and later. It needs no bash-completion, but uses it for the server's own words. */
 export function bashScript(model: CompletionModel): string {
   const flags = model.options.flatMap((option) => option.flags);
   const names = model.commands.map((command) => command.name);
@@ -40,7 +40,7 @@ _holdfast() {
     _holdfast_values "$command \${word%%=*}" "\${word#*=}"
   else
     case $command in
-      '') COMPREPLY=($(compgen -W ${quote([...names, ...flags].join(' '))} -- "$word")) ;;
+      '') mapfile -t COMPREPLY < <(compgen -W ${quote([...names, ...flags].join(' '))} -- "$word") ;;
 ${model.commands.map(commandCase).join('\n')}
     esac
   fi
@@ -61,8 +61,8 @@ _holdfast_server() {
     done
   fi
   compopt -o filenames 2>/dev/null
-  if [[ $1 == "$2" && $3 != */* ]]; then COMPREPLY=($(compgen -c -- "$3" | sort -u))
-  else COMPREPLY=($(compgen -f -- "$3"))
+  if [[ $1 == "$2" && $3 != */* ]]; then mapfile -t COMPREPLY < <(compgen -c -- "$3" | sort -u)
+  else mapfile -t COMPREPLY < <(compgen -f -- "$3")
   fi
 }
 
@@ -73,7 +73,7 @@ complete -F _holdfast holdfast
 function commandCase({ name, options, argument }: CompletionCommand): string {
   const flags = options.flatMap((option) => option.flags).join(' ');
   const words = `      ${name})
-        if [[ $word == -* ]]; then COMPREPLY=($(compgen -W ${quote(flags)} -- "$word"))
+        if [[ $word == -* ]]; then mapfile -t COMPREPLY < <(compgen -W ${quote(flags)} -- "$word")
         else ${fill(argument, '"$word"')}
         fi ;;`;
   if (argument !== 'server') return words;
@@ -93,15 +93,15 @@ function valueCases({ name, options }: CompletionCommand): readonly string[] {
 function fill(values: Values, word: string): string {
   switch (values) {
     case 'users':
-      return `COMPREPLY=($(compgen -u -- ${word}))`;
+      return `mapfile -t COMPREPLY < <(compgen -u -- ${word})`;
     case 'groups':
-      return `COMPREPLY=($(compgen -g -- ${word}))`;
+      return `mapfile -t COMPREPLY < <(compgen -g -- ${word})`;
     case 'keepers':
-      return `COMPREPLY=($(compgen -W "$(${KEEPER_NAMES})" -- ${word}))`;
+      return `mapfile -t COMPREPLY < <(compgen -W "$(${KEEPER_NAMES})" -- ${word})`;
     case 'server':
     case 'unknown':
       return ':';
     default:
-      return `COMPREPLY=($(compgen -W ${quote(values.join(' '))} -- ${word}))`;
+      return `mapfile -t COMPREPLY < <(compgen -W ${quote(values.join(' '))} -- ${word})`;
   }
 }

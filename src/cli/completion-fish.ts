@@ -5,7 +5,7 @@ import {
   KEEPER_NAMES,
   type Values,
   valueFlags,
-} from './completion.js';
+} from './completion-model.js';
 
 /** The script for fish 3 and later. */
 export function fishScript(model: CompletionModel): string {
@@ -53,7 +53,8 @@ function __holdfast_server
     if set -q place[2]; and test $place[2] -le (count $words)
         set server (string escape -- $words[$place[2]..-1])
     end
-    complete -C (string join ' ' -- $server (commandline -ct))
+    set -l line (string join ' ' -- $server (commandline -ct))
+    complete -C "$line"
 end
 
 function __holdfast_keepers

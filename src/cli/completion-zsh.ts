@@ -5,7 +5,7 @@ import {
   KEEPER_NAMES,
   quote,
   type Values,
-} from './completion.js';
+} from './completion-model.js';
 
 /** The script for zsh, to be loaded after compinit or to be put into a folder of $fpath as `_holdfast`. */
 export function zshScript(model: CompletionModel): string {
@@ -46,7 +46,15 @@ fi
 
 function commandCase({ name, options, argument }: CompletionCommand): string {
   const specs = [...options.map(optionSpec), ...argumentSpecs(argument)];
-  return `    ${name})
+  // _arguments loses the options of a server that follows a leading --.
+  const server = `
+      if (( words[(i)--] < CURRENT )); then
+        (( CURRENT -= words[(i)--] ))
+        shift 'words[(i)--]' words
+        _normal
+        return
+      fi`;
+  return `    ${name})${argument === 'server' ? server : ''}
       _arguments -S -A '-*' \\
         ${specs.join(' \\\n        ')} ;;`;
 }

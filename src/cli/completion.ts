@@ -1,38 +1,11 @@
-import type { Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { HoldfastError } from '../errors.js';
 import { bashScript } from './completion-bash.js';
 import { fishScript } from './completion-fish.js';
+import { type CompletionModel, modelOf, SHELLS, type Shell } from './completion-model.js';
 import { zshScript } from './completion-zsh.js';
 
-/** What may stand in a place: these words, what the shell or holdfast knows, or something nobody can guess. */
-export type Values = readonly string[] | 'users' | 'groups' | 'keepers' | 'server' | 'unknown';
-
-/** An option as completion scripts need it. */
-export interface CompletionOption {
-  /** `-h` and `--help`. */
-  readonly flags: readonly string[];
-  readonly description: string;
-  /** Name of its value; undefined when it takes none. */
-  readonly valueName: string | undefined;
-  readonly values: Values;
-  readonly repeatable: boolean;
-}
-
-export interface CompletionCommand {
-  readonly name: string;
-  readonly description: string;
-  readonly options: readonly CompletionOption[];
-  /** What its one argument may be. `server`: a command line of its own. */
-  readonly argument: Values;
-}
-
-/** The whole command line. `options` are those before any command. */
-export interface CompletionModel {
-  readonly options: readonly CompletionOption[];
-  readonly commands: readonly CompletionCommand[];
-}
-
-const SCRIPTS: Readonly<Record<string, (model: CompletionModel) => string>> = {
+const SCRIPTS: Readonly<Record<Shell, (model: CompletionModel) => string>> = {
   bash: bashScript,
   zsh: zshScript,
   fish: fishScript,
@@ -44,84 +17,10 @@ const SCRIPTS: Readonly<Record<string, (model: CompletionModel) => string>> = {
  * @throws {HoldfastError} ERR_HOLDFAST_OPTION: no such shell.
  */
 export function completion(shell: string, program: Command): void {
-  const script = Object.hasOwn(SCRIPTS, shell) ? SCRIPTS[shell] : undefined;
-  if (script === undefined) {
-    const text = `there is no completion for "${shell}"; there are ${Object.keys(SCRIPTS).join(', ')}`;
+  const known = SHELLS.find((one) => one === shell);
+  if (known === undefined) {
+    const text = `there is no completion for "${shell}"; there are ${SHELLS.join(', ')}`;
     throw new HoldfastError('ERR_HOLDFAST_OPTION', text);
   }
-  process.stdout.write(script(modelOf(program)));
-}
-
-function modelOf(program: Command): CompletionModel {
-  const names = program.commands.map((command) => command.name());
-  return {
-    options: optionsOf(program),
-    commands: program.commands.map((command) => ({
-      name: command.name(),
-      description: command.description(),
-      options: optionsOf(command),
-      argument: argumentOf(command, names),
-    })),
-  };
-}
-
-/** By the name of the argument: commander knows choices only for those that it is to check itself. */
-function argumentOf(command: Command, names: readonly string[]): Values {
-  const [argument] = command.registeredArguments;
-  if (argument?.variadic === true) return 'server';
-  switch (argument?.name()) {
-    case undefined:
-      return [];
-    case 'name':
-      return 'keepers';
-    case 'shell':
-      return Object.keys(SCRIPTS);
-    case 'command':
-      return names;
-    default:
-      return 'unknown';
-  }
-}
-
-function optionsOf(command: Command): readonly CompletionOption[] {
-  return command
-    .createHelp()
-    .visibleOptions(command)
-    .map((option) => ({
-      flags: [option.short, option.long].filter((flag) => flag !== undefined),
-      description: option.description,
-      valueName: option.required ? option.name() : undefined,
-      values: valuesOf(option),
-      repeatable: option.description.includes('repeatable'),
-    }));
-}
-
-function valuesOf(option: Option): Values {
-  if (option.argChoices !== undefined) return option.argChoices;
-  switch (option.name()) {
-    case 'user':
-      return 'users';
-    case 'group':
-      return 'groups';
-    default:
-      return 'unknown';
-  }
-}
-
-/** Every option that takes a value, of whatever command: the word after it is no command and no argument. */
-export function valueFlags(model: CompletionModel): readonly string[] {
-  const options = [...model.options, ...model.commands.flatMap((command) => command.options)];
-  const flags = options.filter((option) => option.valueName !== undefined).flatMap((option) => option.flags);
-  return [...new Set(flags)];
-}
-
-/**
- * Prints the names of the running keepers. The JSON is what `status` prints: one name per line, indented by four.
- */
-export const KEEPER_NAMES =
-  'holdfast status --json 2>/dev/null | sed -n \'s/^    "name": "\\(.*\\)",$/\\1/p\'';
-
-/** The text between single quotes, for bash and zsh. */
-export function quote(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`;
+  process.stdout.write(SCRIPTS[known](modelOf(program)));
 }

@@ -39,6 +39,10 @@ export async function run(command: readonly string[], flags: RunFlags): Promise<
   const options = { ...keepOptions(command, flags), onNotice };
   const keeper = await startKeeper(options, { reapsAll: true, ignoresHangup });
   handleSignals(keeper, ignoresHangup);
+  // Whatever goes wrong in the keeper from here on, its server and its clients are better off with it than without.
+  process.on('uncaughtException', (error) => {
+    log({ type: 'warning', text: `a fault of holdfast, please report it: ${error.stack ?? error.message}` });
+  });
   const { exitCode } = await keeper.exited;
   process.exit(exitCode);
 }

@@ -1,5 +1,5 @@
 import { stopListening } from '../kernel/socket.js';
-import { describeHeld, type HeldSocket, type HeldSockets, queueLength } from './held.js';
+import { describeHeld, type HeldSocket, type HeldSockets, isServed, queueLength } from './held.js';
 import type { Notice } from './notices.js';
 import { isAlive, type WorkerTree } from './tree.js';
 
@@ -34,6 +34,25 @@ export class Attendance {
     for (const timer of this.#confirmations) clearTimeout(timer);
   }
 
+  /** A worker was started with sockets of `--listen`: if it has them a moment later, it is their server. */
+  handed(sockets: readonly HeldSocket[]): void {
+    const timer = setTimeout(() => {
+      this.#confirmations.delete(timer);
+      for (const held of sockets) this.#lookForHolders(held);
+      const served = sockets.find((held) => held.holders.length > 0);
+      if (served !== undefined) this.#options.changed(served);
+    }, CONFIRM_MS);
+    this.#confirmations.add(timer);
+  }
+
+  /** The worker has served for a while: it has the sockets it was given, whether it ever called listen or not. */
+  steady(): void {
+    for (const held of this.#options.held.all().filter((socket) => socket.listened)) {
+      this.#lookForHolders(held);
+      if (held.holders.length > 0) held.unservedSince = null;
+    }
+  }
+
   /** A process has just called listen: a moment later it must still have the socket. */
   listened(held: HeldSocket): void {
     const timer = setTimeout(() => {
@@ -47,7 +66,7 @@ export class Attendance {
     if (this.#options.held.byInode(held.inode) !== held) return;
     // A worker that ended meanwhile had it open as far as anyone can tell.
     if (!held.claimed) return;
-    held.holders = this.#options.tree()?.holdersOf(held.inode) ?? [];
+    this.#lookForHolders(held);
     if (held.holders.length > 0) {
       held.confirmed = true;
       this.#releaseFormer(held);
@@ -71,7 +90,7 @@ export class Attendance {
   #look(now: number): void {
     for (const held of this.#options.held.all()) {
       if (held.refusing || !held.confirmed) continue;
-      if (held.unservedSince !== null && now - held.unservedSince >= this.#options.holdForMs) {
+      if (this.#isFailing(held, now)) {
         if (this.#isServing() && !held.listened) this.#release(held);
         else this.#refuse(held);
       } else if (held.claimed && !held.listened) {
@@ -80,9 +99,20 @@ export class Attendance {
     }
   }
 
+  /** No server came up in time. One that was given the socket and has not shown yet what it does is let be. */
+  #isFailing(held: HeldSocket, now: number): boolean {
+    if (held.unservedSince === null || now - held.unservedSince < this.#options.holdForMs) return false;
+    if (held.listened) this.#lookForHolders(held);
+    return held.holders.length === 0;
+  }
+
+  #lookForHolders(held: HeldSocket): void {
+    held.holders = this.#options.tree()?.holdersOf(held.inode) ?? [];
+  }
+
   /** The worker serves another socket: it does not want this one any more. */
   #isServing(): boolean {
-    return this.#options.held.all().some((held) => held.claimed && held.unservedSince === null);
+    return this.#options.held.all().some(isServed);
   }
 
   /** Clients wait and nobody of a living worker has the socket: did its server die, or close it? */

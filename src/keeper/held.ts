@@ -1,7 +1,14 @@
 import { errorCode } from '../errors.js';
 import { close } from '../kernel/fd.js';
 import { EOPNOTSUPP, type Fd } from '../kernel/libc.js';
-import { acceptQueueLength, socketInode } from '../kernel/socket.js';
+import {
+  acceptQueueLength,
+  BACKLOG_MAX,
+  isListening,
+  listen,
+  socketInode,
+  steerGroupTo,
+} from '../kernel/socket.js';
 import { type Endpoint, endpointsOverlap, formatAddress, type SocketAddress } from '../model/address.js';
 import type { ProcessId } from './tree.js';
 
@@ -24,6 +31,8 @@ export interface HeldSocket {
   readonly listened: boolean;
   /** The program asked for SO_REUSEPORT itself, so others may join on purpose. */
   readonly programReusesPort: boolean;
+  /** Longest accept queue; undefined: as long as the kernel allows. */
+  readonly backlog?: number | undefined;
   /** False until a process still has it open a moment after listen: programs that look for a port close it. */
   confirmed: boolean;
   /** Somebody of the current worker has bound or listened to it. */
@@ -43,7 +52,9 @@ export class HeldSockets {
   readonly #sockets = new Set<HeldSocket>();
 
   /** Takes over an fd of ours. The caller gives up its ownership. */
-  add(socket: Pick<HeldSocket, 'fd' | 'place' | 'address' | 'listened' | 'programReusesPort'>): HeldSocket {
+  add(
+    socket: Pick<HeldSocket, 'fd' | 'place' | 'address' | 'listened' | 'programReusesPort' | 'backlog'>,
+  ): HeldSocket {
     const held: HeldSocket = {
       ...socket,
       inode: socketInode(socket.fd),
@@ -101,6 +112,30 @@ export class HeldSockets {
       held.unservedSince ??= now;
       held.abandonedSince = null;
     }
+  }
+}
+
+/** Whether a process of the worker has it open, as far as was looked. */
+export function isServed(held: HeldSocket): boolean {
+  return held.unservedSince === null && (held.claimed || held.holders.length > 0);
+}
+
+/** Makes the socket take clients, as many as the kernel lets wait, and its group give them to nobody else. */
+export function acceptClients(held: HeldSocket): void {
+  const wasOpen = isListening(held.fd);
+  listen(held.fd, held.backlog ?? BACKLOG_MAX);
+  held.refusing = false;
+  // A socket that stopped listening has left its group, and the group's program is gone.
+  if (!wasOpen && held.place !== undefined && !held.programReusesPort) steer(held.fd, 0);
+}
+
+/** Gives all new connections of the socket's SO_REUSEPORT group to the member with this index. */
+export function steer(fd: Fd, index: number): void {
+  try {
+    steerGroupTo(fd, index);
+  } catch (error) {
+    // MPTCP listeners take no program; they are held all the same.
+    if (errorCode(error) !== EOPNOTSUPP) throw error;
   }
 }
 

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { closeSync } from 'node:fs';
+import { closeSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorText, HoldfastError } from '../errors.js';
 import { close } from '../kernel/fd.js';
@@ -7,21 +7,21 @@ import type { Fd } from '../kernel/libc.js';
 import { mayCopyFds } from '../kernel/pidfd.js';
 import { Poller, startThreadPool } from '../kernel/poller.js';
 import { becomeSubreaper, reap } from '../kernel/process.js';
-import { allProcesses, CAP_SYS_ADMIN, childrenOf, hasCapability, processStat } from '../kernel/procfs.js';
 import {
-  BACKLOG_MAX,
-  isListening,
-  listen,
-  refuseNewConnections,
-  setReusePort,
-  steerGroupTo,
-} from '../kernel/socket.js';
+  allProcesses,
+  CAP_SYS_ADMIN,
+  childrenOf,
+  hasCapability,
+  type ProcessStat,
+  processStat,
+} from '../kernel/procfs.js';
+import { isListening, refuseNewConnections } from '../kernel/socket.js';
 import { signalName } from '../model/signals.js';
 import { version } from '../version.js';
 import { Attendance } from './attendance.js';
 import { type ControlServer, serveControl } from './control.js';
 import { findProgram, type HandedSocket, handOver } from './hand-over.js';
-import { describeHeld, type HeldSocket, HeldSockets, queueLength } from './held.js';
+import { acceptClients, describeHeld, type HeldSocket, HeldSockets, isServed, queueLength } from './held.js';
 import {
   begin,
   type Effect,
@@ -47,11 +47,13 @@ import {
   writeState,
 } from './state.js';
 import { Trap, trappedCalls } from './trap.js';
-import { type ProcessId, signalProcess, WORKER_VARIABLE, WorkerTree } from './tree.js';
+import { isAlive, type ProcessId, signalProcess, WORKER_VARIABLE, WorkerTree } from './tree.js';
 import { unheldListeners } from './unheld.js';
 
 /** How often the end of a tree is looked for while it is waited for; SIGCHLD usually tells sooner. */
 const TREE_LOOK_MS = 25;
+/** How often a daemon that has no socket yet is looked for. */
+const DAEMON_LOOK_MS = 100;
 /** A process that SIGKILL does not end in this time hangs in the kernel; nobody can wait for it. */
 const UNKILLABLE_MS = 5_000;
 const NOTHING_LISTENS_MS = 5_000;
@@ -72,9 +74,14 @@ const TIMER_EVENTS: Readonly<Record<TimerName, LifecycleEvent>> = {
 
 /** The running copy of the server. */
 interface Worker {
-  readonly root: ProcessId;
+  /** Its first process, or the daemon that this has become. */
+  root: ProcessId;
   readonly tree: WorkerTree;
   rootEnded: boolean;
+  /** How the daemon ended, once it has. */
+  daemonEnd: WorkerEnd | undefined;
+  /** The root is a daemon that was found by its socket. */
+  followed: boolean;
 }
 
 /** What only the command, which is a process of its own, asks of a keeper. */
@@ -118,7 +125,6 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #lifecycle: Lifecycle;
   #worker: Worker | undefined;
   #starts = 0;
-  #lastOrphanEnd: WorkerEnd = { code: 0, signal: null };
   #killingSince: number | null = null;
   #treeLook: NodeJS.Timeout | undefined;
   #stateWrite: NodeJS.Timeout | undefined;
@@ -130,6 +136,9 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#duties = duties;
     this.#cwd = options.cwd ?? process.cwd();
     if (options.onNotice) this.on('notice', options.onNotice);
+    if (!statSync(this.#cwd, { throwIfNoEntry: false })?.isDirectory()) {
+      throw new HoldfastError('ERR_HOLDFAST_OPTION', `cwd: ${this.#cwd} is no folder`);
+    }
     if (options.command.length === 0) {
       throw new HoldfastError('ERR_HOLDFAST_OPTION', 'there is no command to run; it stands after --');
     }
@@ -185,7 +194,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       sockets: this.#held.all().map((held) => ({
         address: describeHeld(held),
         inode: held.inode,
-        served: held.claimed && held.unservedSince === null,
+        served: isServed(held),
         waiting: isListening(held.fd) ? queueLength(held) : 0,
       })),
     };
@@ -280,11 +289,11 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
         void this.#respawn();
         return;
       case 'follow-daemon':
-        this.#watchTree();
+        this.#watchTree(DAEMON_LOOK_MS);
         this.#say({ type: 'daemonized', pids: (this.#worker?.tree.members() ?? []).map((stat) => stat.pid) });
         return;
       case 'signal-root':
-        if (this.#worker) signalProcess(this.#worker.root, effect.signal);
+        this.#signalRoot(effect.signal);
         return;
       case 'signal-tree':
         this.#signalTree(effect.signal);
@@ -309,7 +318,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const { command } = this.#options;
     const file = findProgram(command[0] ?? '', env, this.#cwd);
     const mark = `${process.pid}.${++this.#starts}`;
-    this.#openListened();
+    this.#openHanded();
     const handed = handOver(
       command[0]?.includes('/') ? [file, ...command.slice(1)] : command,
       { ...env, [WORKER_VARIABLE]: mark },
@@ -322,11 +331,18 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       ...(this.#identity === undefined ? {} : { credentials: this.#identity }),
     });
     const root = { pid, startTime: processStat(pid)?.startTime ?? 0 };
-    const worker: Worker = { root, tree: new WorkerTree(pid, mark, spawner.threadId), rootEnded: false };
+    const worker: Worker = {
+      root,
+      tree: new WorkerTree(pid, mark, spawner.threadId),
+      rootEnded: false,
+      daemonEnd: undefined,
+      followed: false,
+    };
     this.#worker = worker;
     this.#say({ type: 'started', pid, attempt: this.#starts });
     this.#stateChanged();
     void exited.then((end) => this.#rootEnded(worker, end));
+    if (this.#handed.length > 0) this.#attendance.handed(this.#handed.map(({ held }) => held));
     // A stop that was asked for while this start was on its way had nobody to signal.
     if (this.#lifecycle.phase === 'stopping') signalProcess(root, this.#lifecycle.policy.stopSignal);
   }
@@ -360,6 +376,14 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#childEnded();
   }
 
+  #signalRoot(signal: NodeJS.Signals): void {
+    const worker = this.#worker;
+    if (worker === undefined) return;
+    if (worker.rootEnded && !worker.followed) this.#signalTree(signal);
+    else signalProcess(worker.root, signal);
+    if (worker.rootEnded) this.#watchTree();
+  }
+
   #signalTree(signal: NodeJS.Signals): void {
     if (signal === 'SIGKILL') this.#killingSince ??= performance.now();
     const pids = this.#worker?.tree.signal(signal) ?? [];
@@ -368,13 +392,14 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   }
 
   /** From now on looks whether anything is left of the tree. */
-  #watchTree(): void {
-    this.#treeLook ??= setInterval(() => this.#lookAtTree(), TREE_LOOK_MS);
+  #watchTree(everyMs: number = TREE_LOOK_MS): void {
+    clearInterval(this.#treeLook);
+    this.#treeLook = setInterval(() => this.#lookAtTree(), everyMs);
   }
 
   #childEnded(): void {
     this.#reapOrphans();
-    if (this.#treeLook !== undefined) this.#lookAtTree();
+    if (this.#treeLook !== undefined || this.#lifecycle.daemonized) this.#lookAtTree();
   }
 
   #lookAtTree(): void {
@@ -382,7 +407,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (worker === undefined || !worker.rootEnded) return;
     const members = worker.tree.members();
     if (this.#lifecycle.daemonized && this.#lifecycle.phase !== 'stopping') {
-      this.#lookAtDaemon(worker, members.length > 0);
+      this.#lookAtDaemon(worker, members);
     } else if (members.length === 0) {
       this.#treeGone();
     } else if (this.#killingSince !== null) {
@@ -392,16 +417,36 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       const pids = members.map((stat) => stat.pid).join(', ');
       this.#say({ type: 'warning', text: `SIGKILL does not end ${pids}; going on without` });
       this.#treeGone();
+    } else if (worker.followed && worker.daemonEnd !== undefined) {
+      // The daemon obeyed the stop signal; what it left behind gets its own.
+      worker.followed = false;
+      this.#dispatch({ type: 'root-ended', end: worker.daemonEnd, left: true, serves: false });
     }
   }
 
-  #lookAtDaemon({ tree }: Worker, left: boolean): void {
-    const serves = this.#held.all().some((held) => held.claimed && tree.holdersOf(held.inode).length > 0);
-    if (left && (serves || this.#lifecycle.phase === 'starting')) return;
+  /** The daemon is the process that came to us as an orphan and has a held socket. */
+  #lookAtDaemon(worker: Worker, members: readonly ProcessStat[]): void {
+    if (!worker.followed) {
+      const own = members.filter((stat) => stat.ppid === process.pid);
+      const [daemon] = this.#held.all().flatMap((held) => worker.tree.holdersOf(held.inode, own));
+      if (daemon !== undefined) {
+        worker.root = daemon;
+        worker.followed = true;
+        worker.daemonEnd = undefined;
+        this.#stateChanged();
+        // It is our child now: SIGCHLD tells its end.
+        this.#stopTreeLook();
+        return;
+      }
+      if (members.length > 0) return;
+    } else if (isAlive(worker.root)) {
+      return;
+    }
     this.#stopTreeLook();
-    if (!left) this.#held.workerGone(performance.now());
-    this.#say({ type: 'exited', pid: this.#worker?.root.pid ?? 0, ...this.#lastOrphanEnd });
-    this.#dispatch({ type: 'daemon-ended', end: this.#lastOrphanEnd, left });
+    const end = worker.daemonEnd ?? { code: 0, signal: null };
+    this.#say({ type: 'exited', pid: worker.root.pid, ...end });
+    if (members.length === 0) this.#held.workerGone(performance.now());
+    this.#dispatch({ type: 'daemon-ended', end, left: members.length > 0 });
   }
 
   #treeGone(): void {
@@ -419,12 +464,14 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   /** Reaps orphans of the server that ended as our children. libuv waits for the first processes itself. */
   #reapOrphans(): void {
     for (const pid of orphans()) {
-      if (pid === this.#worker?.root.pid || processStat(pid)?.state !== 'Z') continue;
+      if (processStat(pid)?.state !== 'Z') continue;
       if (!this.#duties.reapsAll && !this.#worker?.tree.knows(pid)) continue;
+      const isDaemon = this.#worker?.followed === true && this.#worker.root.pid === pid;
       const end = reap(pid);
       if (end === undefined) continue;
       const signal = end.signal === null ? null : (signalName(end.signal) ?? 'SIGKILL');
-      this.#lastOrphanEnd = { code: end.code, signal };
+      if (this.#worker && (isDaemon || !this.#worker.followed))
+        this.#worker.daemonEnd = { code: end.code, signal };
     }
   }
 
@@ -434,8 +481,6 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (again && held.unservedSince !== null) {
       this.#say({ type: 'served-again', address, pid, gapMs: Math.round(now - held.unservedSince) });
     }
-    if (held.refusing) steerGroupTo(held.fd, 0);
-    held.refusing = false;
     held.claimed = true;
     held.unservedSince = null;
     held.abandonedSince = null;
@@ -446,6 +491,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   #socketsChanged(confirmed: HeldSocket | undefined): void {
     if (confirmed !== undefined) {
+      // A server that was handed its socket never calls listen.
+      this.#dispatch({ type: 'listened' });
       if (!this.#announced.has(confirmed)) {
         this.#announced.add(confirmed);
         this.#say({ type: 'held', address: describeHeld(confirmed), pid: confirmed.holders[0]?.pid ?? 0 });
@@ -455,18 +502,9 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#stateChanged();
   }
 
-  /** Before a start: sockets that refuse clients because nobody served them take them again. */
-  #openListened(): void {
-    for (const { held } of this.#handed) {
-      if (!held.refusing) continue;
-      listen(held.fd, BACKLOG_MAX);
-      if (held.place !== undefined) {
-        setReusePort(held.fd, true);
-        steerGroupTo(held.fd, 0);
-      }
-      held.refusing = false;
-      held.unservedSince = performance.now();
-    }
+  /** Before a start: sockets of `--listen` that refuse clients, because nobody served them, take them again. */
+  #openHanded(): void {
+    for (const { held } of this.#handed) if (held.refusing) acceptClients(held);
   }
 
   /** Takes no more connections and waits until those in the queues have been accepted. */
@@ -488,7 +526,10 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     }
     this.#timers.set(
       timer,
-      setTimeout(() => this.#dispatch(TIMER_EVENTS[timer]), wait),
+      setTimeout(() => {
+        if (timer === 'steady') this.#attendance.steady();
+        this.#dispatch(TIMER_EVENTS[timer]);
+      }, wait),
     );
   }
 
@@ -523,7 +564,13 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #stateChanged(): void {
     this.#stateWrite ??= setTimeout(() => {
       this.#stateWrite = undefined;
-      if (this.#lifecycle.phase !== 'ended') writeState(this.#files, this.status());
+      if (this.#lifecycle.phase === 'ended') return;
+      try {
+        writeState(this.#files, this.status());
+      } catch (error) {
+        // A full disk must not end a keeper.
+        this.#say({ type: 'warning', text: `cannot write ${this.#files.state}: ${errorText(error)}` });
+      }
     }, STATE_WRITE_MS);
   }
 

@@ -217,14 +217,13 @@ function stop(before: Lifecycle, signal: NodeJS.Signals, delivered: boolean): St
   switch (before.phase) {
     case 'starting':
     case 'serving': {
-      const signalEffects: readonly Effect[] = delivered
-        ? []
-        : [before.daemonized ? { type: 'signal-tree', signal } : { type: 'signal-root', signal }];
+      // A daemon has left the terminal, so its keys do not reach it.
+      const isDelivered = delivered && !before.daemonized;
+      const signalEffects: readonly Effect[] = isDelivered ? [] : [{ type: 'signal-root', signal }];
       return {
         lifecycle: { ...before, phase: 'stopping' },
         effects: [
           { type: 'stop-timer', timer: 'steady' },
-          // A daemon's root has ended: its end is that of the whole tree.
           { type: 'start-timer', timer: 'stop', ms: before.policy.stopTimeoutMs },
           { type: 'close-entrance' },
           ...signalEffects,

@@ -12,13 +12,12 @@ import {
   setReuseAddress,
   setReusePort,
   setV6Only,
-  steerGroupTo,
   streamSocket,
 } from '../kernel/socket.js';
 import { formatAddress, type SocketAddress } from '../model/address.js';
 import { ownNamespace, placeOf } from './child-socket.js';
 import { FIRST_FD, type HandedSocket } from './hand-over.js';
-import type { HeldSockets, Place } from './held.js';
+import { type HeldSockets, type Place, steer } from './held.js';
 import { type ListenRequest, parseListen } from './listen-address.js';
 import { describeStranger } from './notices.js';
 import { strangersAt } from './strangers.js';
@@ -33,7 +32,9 @@ export async function bindListened(text: string, held: HeldSockets): Promise<Han
   if (request.address.family === 'unix') await removeStaleSocket(request.address.path);
   const fd = openAt(request);
   const address = localAddress(fd) ?? request.address;
-  const socket = held.add({ fd, address, place: ownPlace(fd), listened: true, programReusesPort: false });
+  const { backlog } = request;
+  const place = ownPlace(fd);
+  const socket = held.add({ fd, address, place, backlog, listened: true, programReusesPort: false });
   return { request, held: socket, inherited: false };
 }
 
@@ -99,7 +100,7 @@ function listenAt(fd: Fd, { address, v6only, backlog }: ListenRequest): Fd {
   // Only after bind: set before it, a second keeper would join instead of being refused.
   if (address.family !== 'unix') setReusePort(fd, true);
   listen(fd, backlog ?? BACKLOG_MAX, address);
-  if (address.family !== 'unix') steerGroupTo(fd, 0);
+  if (address.family !== 'unix') steer(fd, 0);
   return fd;
 }
 

@@ -1,6 +1,6 @@
 import { errorCode } from '../errors.js';
 import { close, duplicate, isNonBlocking, O_CLOEXEC, setNonBlocking } from '../kernel/fd.js';
-import { EOPNOTSUPP, type Fd, SyscallError } from '../kernel/libc.js';
+import { type Fd, SyscallError } from '../kernel/libc.js';
 import {
   CAP_NET_BIND_SERVICE,
   fdFlags,
@@ -30,14 +30,13 @@ import {
   setReusePort,
   setV6Only,
   socketInode,
-  steerGroupTo,
   streamSocket,
   tcpState,
 } from '../kernel/socket.js';
 import { sysctlNumber } from '../kernel/sysctl.js';
 import { formatAddress, type InetAddress } from '../model/address.js';
 import { type ChildSocket, inodeOf, lookAtSocket, ownNamespace, withCopy } from './child-socket.js';
-import { describeHeld, type HeldSocket, type HeldSockets, type Place } from './held.js';
+import { acceptClients, describeHeld, type HeldSocket, type HeldSockets, type Place, steer } from './held.js';
 import type { Notice } from './notices.js';
 import { carryOptions } from './socket-options.js';
 import { strangersAt } from './strangers.js';
@@ -163,7 +162,7 @@ export class Trap {
     const held = this.#held.byInode(socket.inode);
     if (held) {
       // Never the program's own listen: a smaller backlog would cut the queue that clients wait in.
-      listen(held.fd, BACKLOG_MAX);
+      acceptClients(held);
       this.#options.listened(held, socket.pid, true);
       return { value: 0 };
     }
@@ -200,10 +199,8 @@ export class Trap {
   #giveHeld(call: Notification, socket: ChildSocket, place: Place, held: HeldSocket): Answer {
     const why = this.#whyNotExchanged(socket);
     if (why !== undefined && socket.copy !== undefined) {
-      this.#options.say({
-        type: 'warning',
-        text: `${describeHeld(held)}: ${why}; clients that wait now are reset`,
-      });
+      const text = `${describeHeld(held)}: ${why}; ${whatWaitersMeet()}`;
+      this.#options.say({ type: 'warning', text });
       setReuseAddress(socket.copy, true);
       setReusePort(socket.copy, true);
       this.#remember(socket.inode, { place, programReusesPort: socket.programReusesPort, replaces: held });
@@ -346,6 +343,13 @@ function mayBind(pid: number, { address }: Place): boolean {
   return address.port >= unprivileged || hasCapability(pid, CAP_NET_BIND_SERVICE);
 }
 
+/** What becomes of clients in the queue of a socket that another one of its group replaces. @see tcp(7) */
+function whatWaitersMeet(): string {
+  const moved = sysctlNumber('net/ipv4/tcp_migrate_req') === 1;
+  if (moved) return 'clients that wait now move to its new socket';
+  return 'clients that wait now are reset (net.ipv4.tcp_migrate_req=1 would move them to its new socket)';
+}
+
 /** Gives undefined, or the errno of a failed listen. */
 function listenAs(fd: Fd, { address }: Place, steered: boolean): number | undefined {
   try {
@@ -361,15 +365,6 @@ function listenAs(fd: Fd, { address }: Place, steered: boolean): number | undefi
 function localInetAddress(fd: Fd): InetAddress | undefined {
   const address = localAddress(fd);
   return address?.family === 'unix' ? undefined : address;
-}
-
-function steer(fd: Fd, index: number): void {
-  try {
-    steerGroupTo(fd, index);
-  } catch (error) {
-    // MPTCP listeners take no program; they are held all the same.
-    if (errorCode(error) !== EOPNOTSUPP) throw error;
-  }
 }
 
 function forgetOldest(map: Map<number, unknown>): void {
