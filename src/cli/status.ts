@@ -1,7 +1,7 @@
 import { errorCode, HoldfastError } from '../errors.js';
 import { askKeeper } from '../keeper/control.js';
 import { type KeeperState, knownKeepers, stateFiles } from '../keeper/state.js';
-import { processStat } from '../kernel/procfs.js';
+import { isAlive } from '../keeper/tree.js';
 import { formatDuration } from './duration.js';
 
 /** `holdfast status`: exit 0 when the keepers asked for run, 1 when none does. */
@@ -22,7 +22,7 @@ export async function status(name: string | undefined, options: { readonly json?
 
 /** What the keeper says now; undefined when it has been killed. */
 async function currentState(known: KeeperState): Promise<KeeperState | undefined> {
-  if (processStat(known.pid)?.startTime !== known.startTime) return undefined;
+  if (!isAlive(known)) return undefined;
   try {
     return (await askKeeper(stateFiles(known.name).control, 'GET', '/status')) as KeeperState;
   } catch (error) {

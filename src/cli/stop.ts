@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errorCode, HoldfastError } from '../errors.js';
 import { askKeeper } from '../keeper/control.js';
 import { checkName, defaultName, readState, stateFiles } from '../keeper/state.js';
-import { processStat } from '../kernel/procfs.js';
+import { isAlive } from '../keeper/tree.js';
 import { formatDuration } from './duration.js';
 
 const LOOK_EVERY_MS = 20;
@@ -21,7 +21,7 @@ export async function stop(given: string | undefined, options: { readonly timeou
   }
   if (state === undefined) return;
   const until = performance.now() + options.timeout;
-  while (processStat(state.pid)?.startTime === state.startTime) {
+  while (isAlive(state)) {
     if (performance.now() > until) {
       const text = `"${name}" (pid ${state.pid}) has not ended within ${formatDuration(options.timeout)}; it goes on stopping`;
       throw new HoldfastError('ERR_HOLDFAST_CONTROL', text);
