@@ -50,11 +50,13 @@ function __holdfast_server
     set -l words (commandline -opc)
     set -l place (__holdfast_place)
     set -l server
+    # An option of run.
+    test "$place[1]" = run; and string match -q -- '-*' (commandline -ct); and return
     if set -q place[2]; and test $place[2] -le (count $words)
         set server (string escape -- $words[$place[2]..-1])
     end
     set -l line (string join ' ' -- $server (commandline -ct))
-    complete -C "$line"
+    complete --do-complete="$line"
 end
 
 function __holdfast_keepers

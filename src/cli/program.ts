@@ -61,6 +61,7 @@ function describeRun(): Command {
         .choices(['always', 'on-failure', 'never'])
         .default('on-failure'),
     )
+    .addOption(time('--max-backoff <time>', 'longest wait before the server is started again', 10))
     .addOption(time('--hold-for <time>', 'how long clients may wait while no server comes up', 30))
     .addOption(
       new Option('--stop-signal <signal>', 'asks the server to end')

@@ -144,6 +144,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     }
     this.name = checkName(options.name ?? defaultName(this.#cwd));
     const policy = policyOf(options);
+    const holdMs = holdForMs(options);
     this.#identity = identityOf(options);
     this.#lifecycle = begin(policy).lifecycle;
     this.exited = new Promise((resolve) => {
@@ -154,7 +155,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#attendance = new Attendance({
       held: this.#held,
       tree: () => this.#worker?.tree,
-      holdForMs: holdForMs(options),
+      holdForMs: holdMs,
       say: (notice) => this.#say(notice),
       changed: (confirmed) => this.#socketsChanged(confirmed),
     });

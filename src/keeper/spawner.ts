@@ -71,6 +71,9 @@ export class Spawner {
   static async start(setup: SpawnerSetup): Promise<Spawner> {
     const thread = new Worker(new URL('./spawner-thread.js', import.meta.url), {
       workerData: setup,
+      // None of the program's own flags and hooks (--input-type, --import, NODE_OPTIONS) are meant for this thread.
+      execArgv: [],
+      env: {},
       // The thread does next to nothing: without limits V8 reserves for it as for a program of its own.
       resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 32 },
     });

@@ -18,6 +18,10 @@ export interface KeeperOptions extends StartOptions {
   readonly flags?: readonly string[];
   /** Makes the whole command line of the keeper, e.g. one that enters a namespace or runs another Node. */
   readonly around?: (keeper: readonly string[]) => readonly string[];
+  /** Default `app`. */
+  readonly name?: string;
+  /** The keeper whose state folder this one shares. Default: a folder of its own. */
+  readonly beside?: RunningKeeper;
 }
 
 /** A running `holdfast run` with a state folder of its own. */
@@ -32,8 +36,12 @@ export interface RunningKeeper {
   worker(): number;
   /** Waits until so many addresses are confirmed to be held. */
   holding(count?: number): Promise<KeeperState>;
+  /** Waits until the state file is as asked for, and gives what it says. */
+  untilState(fact: string, look: (state: KeeperState) => boolean): Promise<KeeperState>;
   /** Kills the server's first process with SIGKILL and waits until another one was started. Gives its pid. */
   crash(signal?: NodeJS.Signals): Promise<number>;
+  /** Does what ends the server and waits until it was started again. Gives the pid of its new first process. */
+  restarts(end: () => unknown): Promise<number>;
   /** Runs another holdfast command against it. */
   ask(
     ...args: readonly string[]
@@ -42,9 +50,8 @@ export interface RunningKeeper {
 
 /** Starts `holdfast run FLAGS -- COMMAND`. Ends with the test, with everything that came from it. */
 export function startKeeper(command: readonly string[], options: KeeperOptions = {}): RunningKeeper {
-  const { flags = [], around = (keeper) => keeper, env, ...rest } = options;
-  const name = 'app';
-  const stateDirectory = temporaryFolder();
+  const { flags = [], around = (keeper) => keeper, name = 'app', beside, env, ...rest } = options;
+  const stateDirectory = beside?.env.HOLDFAST_STATE_DIR ?? temporaryFolder();
   if (rest.uid !== undefined) chownSync(stateDirectory, rest.uid, rest.gid ?? -1);
   const stateEnv = { HOLDFAST_STATE_DIR: stateDirectory };
   const line = around([...holdfast, 'run', '--name', name, ...flags, '--', ...command]);
@@ -64,6 +71,12 @@ export function startKeeper(command: readonly string[], options: KeeperOptions =
     if (pid === undefined) throw new Error('no server runs');
     return pid;
   };
+  const restarts = async (end: () => unknown): Promise<number> => {
+    const { starts } = state();
+    await end();
+    await until('the next start', () => (stateNow()?.starts ?? 0) > starts, { timeoutMs: 20_000 });
+    return worker();
+  };
   return {
     process,
     name,
@@ -74,12 +87,13 @@ export function startKeeper(command: readonly string[], options: KeeperOptions =
       await process.line(/keeps .* for pid/, { after: count - 1 });
       return until('the state file', stateNow);
     },
-    crash: async (signal = 'SIGKILL') => {
-      const { starts } = state();
-      globalThis.process.kill(worker(), signal);
-      await until('the next start', () => (stateNow()?.starts ?? 0) > starts, { timeoutMs: 20_000 });
-      return worker();
-    },
+    untilState: (fact, look) =>
+      until(fact, () => {
+        const now = stateNow();
+        return now !== undefined && look(now) ? now : undefined;
+      }),
+    crash: (signal = 'SIGKILL') => restarts(() => globalThis.process.kill(worker(), signal)),
+    restarts,
     ask: async (...args) => {
       const asked = start([...holdfast, ...args], { env: stateEnv });
       const exit = await asked.end();
@@ -87,6 +101,10 @@ export function startKeeper(command: readonly string[], options: KeeperOptions =
     },
   };
 }
+
+/** Start options that run a program as an ordinary user: another one when we are root, ourselves otherwise. */
+export const ordinaryUser: Pick<StartOptions, 'uid' | 'gid'> =
+  process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
 
 /** A command line that runs another one as an ordinary user, with no groups and no capabilities. */
 export function asNobody(command: readonly string[]): readonly string[] {

@@ -1,0 +1,49 @@
+/** A program outside npm that tests run. */
+export type Requirement =
+  | 'nginx'
+  | 'gunicorn'
+  | 'go'
+  | 'java'
+  | 'cc'
+  | 'python3'
+  | 'ip'
+  | 'ss'
+  | 'unshare'
+  | 'nsenter'
+  | 'setpriv'
+  | 'script'
+  | 'setcap'
+  | 'ps'
+  | 'tmux'
+  | 'wrk'
+  | 'start_server'
+  | 'bwrap'
+  | 'sudo'
+  | 'bash'
+  | 'zsh'
+  | 'fish';
+
+export type NodeVersion = 'node22' | 'node24';
+
+export const requirements: Readonly<
+  Record<
+    Requirement,
+    {
+      readonly packages: readonly string[];
+      readonly binary: string;
+      readonly files?: readonly string[];
+      readonly service?: string;
+    }
+  >
+>;
+export const nodeVersions: Readonly<Record<NodeVersion, string>>;
+export const nodesFolder: string;
+
+export function pathOf(name: Requirement): string | undefined;
+export function missing(names?: readonly Requirement[]): Requirement[];
+export function packagesOf(names: readonly Requirement[]): string[];
+export function installLine(names: readonly Requirement[]): string;
+export function nodePathOf(name: NodeVersion): string | undefined;
+export function missingNodes(): NodeVersion[];
+export function npmArguments(folder?: string): string[];
+export function nodesLine(): string;

@@ -1,0 +1,5 @@
+import { buildServers } from './servers.js';
+
+export default function setup(): void {
+  buildServers();
+}

@@ -1,0 +1,33 @@
+import { fileURLToPath } from 'node:url';
+import type { LoadOptions, LoadResult } from './load.js';
+import { type Started, start } from './process.js';
+
+export interface LoadProcess {
+  readonly process: Started;
+  stop(): Promise<LoadResult>;
+}
+
+/**
+ * The load as a process of its own, so that the test's work does not delay it; `around` puts it elsewhere, for
+ * example in a network namespace.
+ */
+export async function startLoadProcess(
+  { host, port, path, ratePerSecond, timeoutMs, maxOpen }: LoadOptions,
+  around: (command: readonly string[]) => string[] = (command) => [...command],
+): Promise<LoadProcess> {
+  const main = fileURLToPath(new URL('load-main.js', import.meta.url));
+  const given = { host, port, path, rate: ratePerSecond, timeout: timeoutMs, 'max-open': maxOpen };
+  const options = Object.entries(given)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `--${name}=${value}`);
+  const started = start(around([process.execPath, main, ...options]));
+  await started.line(/^load started$/);
+  return {
+    process: started,
+    stop: async () => {
+      started.kill('SIGTERM');
+      await started.end(60_000);
+      return JSON.parse((await started.line(/^\{.*\}$/))[0]) as LoadResult;
+    },
+  };
+}
