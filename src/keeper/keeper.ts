@@ -35,6 +35,7 @@ import {
 import { bindAll, inheritedSockets, removeSocketFile } from './listen.js';
 import type { Notice } from './notices.js';
 import { holdForMs, type Identity, identityOf, type KeepOptions, policyOf } from './options.js';
+import { isRewatching } from './rewatch.js';
 import { Spawner } from './spawner.js';
 import {
   checkName,
@@ -465,7 +466,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   /** Reaps orphans of the server that ended as our children. libuv waits for the first processes itself. */
   #reapOrphans(): void {
     for (const pid of orphans()) {
-      if (processStat(pid)?.state !== 'Z') continue;
+      if (processStat(pid)?.state !== 'Z' || isRewatching(pid)) continue;
       if (!this.#duties.reapsAll && !this.#worker?.tree.knows(pid)) continue;
       const isDaemon = this.#worker?.followed === true && this.#worker.root.pid === pid;
       const end = reap(pid);

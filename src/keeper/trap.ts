@@ -3,10 +3,11 @@ import { close, duplicate, isNonBlocking, O_CLOEXEC, setNonBlocking } from '../k
 import { type Fd, SyscallError } from '../kernel/libc.js';
 import {
   CAP_NET_BIND_SERVICE,
+  type EpollRegistration,
+  epollRegistrations,
   fdFlags,
   fdsOfSocket,
   hasCapability,
-  isWatchedByEpoll,
   readMemory,
   threadGroup,
 } from '../kernel/procfs.js';
@@ -38,6 +39,7 @@ import { formatAddress, type InetAddress } from '../model/address.js';
 import { type ChildSocket, inodeOf, lookAtSocket, ownNamespace, withCopy } from './child-socket.js';
 import { acceptClients, describeHeld, type HeldSocket, type HeldSockets, type Place, steer } from './held.js';
 import type { Notice } from './notices.js';
+import { rewatch } from './rewatch.js';
 import { carryOptions } from './socket-options.js';
 import { strangersAt } from './strangers.js';
 import type { WorkerTree } from './tree.js';
@@ -85,6 +87,7 @@ export class Trap {
   /** What programs have set by IPV6_V6ONLY, by inode; only where sockets cannot be copied. */
   readonly #v6only = new Map<number, boolean>();
   #madeLook: NodeJS.Timeout | undefined;
+  #stopped = false;
 
   constructor(options: TrapOptions) {
     this.#options = options;
@@ -95,23 +98,39 @@ export class Trap {
   handle(): void {
     const call = receive(this.#options.notifier);
     if (call === undefined) return;
-    let outcome = RUN;
     try {
-      outcome = this.#decide(call);
+      const outcome = this.#decide(call);
+      if (outcome instanceof Promise) {
+        outcome.then(
+          (late) => this.#answer(call, late),
+          (error: unknown) => this.#runAsItIs(call, error),
+        );
+      } else {
+        this.#answer(call, outcome);
+      }
     } catch (error) {
-      // Whatever we could not do, the server's own call still can.
-      if (!isGone(error)) this.#sayNotHeld(call, error);
+      this.#runAsItIs(call, error);
     }
-    answer(this.#options.notifier, call.id, outcome);
+  }
+
+  /** Whatever we could not do, the server's own call still can. */
+  #runAsItIs(call: Notification, error: unknown): void {
+    if (!isGone(error)) this.#sayNotHeld(call, error);
+    this.#answer(call, RUN);
+  }
+
+  #answer(call: Notification, outcome: Answer): void {
+    if (!this.#stopped) answer(this.#options.notifier, call.id, outcome);
   }
 
   stop(): void {
+    this.#stopped = true;
     clearTimeout(this.#madeLook);
     for (const { made } of this.#bound.values()) if (made !== undefined) close(made);
     this.#bound.clear();
   }
 
-  #decide(call: Notification): Answer {
+  #decide(call: Notification): Answer | Promise<Answer> {
     const pid = threadGroup(call.tid);
     if (pid === undefined) return RUN;
     const fd = Number(BigInt.asIntN(32, call.args[0] ?? 0n));
@@ -128,13 +147,17 @@ export class Trap {
     }
   }
 
-  #withSocket(pid: number, fd: number, use: (socket: ChildSocket) => Answer): Answer {
+  #withSocket(
+    pid: number,
+    fd: number,
+    use: (socket: ChildSocket) => Answer | Promise<Answer>,
+  ): Answer | Promise<Answer> {
     if (this.#options.mayCopy) return withCopy(pid, fd, use) ?? RUN;
     const socket = lookAtSocket(pid, fd, (inode) => this.#v6only.get(inode));
     return socket === undefined ? RUN : use(socket);
   }
 
-  #bind(call: Notification, socket: ChildSocket, address: InetAddress): Answer {
+  #bind(call: Notification, socket: ChildSocket, address: InetAddress): Answer | Promise<Answer> {
     // Bound already: the kernel says EINVAL.
     if (this.#held.byInode(socket.inode)) return RUN;
     const place = socket.placeAt(address);
@@ -196,31 +219,76 @@ export class Trap {
   }
 
   /** Puts the held socket where the program has its fresh one. */
-  #giveHeld(call: Notification, socket: ChildSocket, place: Place, held: HeldSocket): Answer {
-    const why = this.#whyNotExchanged(socket);
-    if (why !== undefined && socket.copy !== undefined) {
-      const text = `${describeHeld(held)}: ${why}; ${whatWaitersMeet()}`;
-      this.#options.say({ type: 'warning', text });
-      setReuseAddress(socket.copy, true);
-      setReusePort(socket.copy, true);
-      this.#remember(socket.inode, { place, programReusesPort: socket.programReusesPort, replaces: held });
-      return RUN;
+  #giveHeld(
+    call: Notification,
+    socket: ChildSocket,
+    place: Place,
+    held: HeldSocket,
+  ): Answer | Promise<Answer> {
+    const { pid, inode, copy } = socket;
+    const sharer = this.#options
+      .tree()
+      ?.holdersOf(inode)
+      .find((other) => other.pid !== pid);
+    if (sharer !== undefined) {
+      return this.#replaceHeld(
+        socket,
+        place,
+        held,
+        `process ${sharer.pid} shares the socket that ${pid} binds`,
+      );
     }
-    const notSet = socket.copy === undefined ? [] : carryOptions(socket.copy, held.fd);
+    const notSet = copy === undefined ? [] : carryOptions(copy, held.fd);
     if (notSet.length > 0) {
       this.#options.say({
         type: 'warning',
         text: `${describeHeld(held)} keeps its former ${notSet.join(', ')}`,
       });
     }
+    const registrations = epollRegistrations(pid, inode);
+    if (registrations.length > 0) return this.#giveWatched(call, socket, place, held, registrations);
     this.#inject(call, socket, held.fd);
     held.claimed = true;
     return { value: 0 };
   }
 
+  /** Some frameworks (Boost.Asio) have their epoll instance watch the socket before it is bound. */
+  async #giveWatched(
+    call: Notification,
+    socket: ChildSocket,
+    place: Place,
+    held: HeldSocket,
+    registrations: readonly EpollRegistration[],
+  ): Promise<Answer> {
+    const why = `process ${socket.pid} watched its socket with epoll before it was bound`;
+    held.claimed = true;
+    if (this.#options.mayCopy && (await rewatch(socket.pid, held.fd, registrations))) {
+      this.#inject(call, socket, held.fd);
+      return { value: 0 };
+    }
+    held.claimed = false;
+    return this.#withSocket(socket.pid, socket.fd, (fresh) => this.#replaceHeld(fresh, place, held, why));
+  }
+
+  /** Where one socket cannot stand in for the other: the program keeps its own, which joins ours and follows it. */
+  #replaceHeld(socket: ChildSocket, place: Place, held: HeldSocket, why: string): Answer {
+    const { copy, inode, programReusesPort } = socket;
+    this.#options.say({ type: 'warning', text: `${describeHeld(held)}: ${why}; ${whatWaitersMeet()}` });
+    if (copy === undefined) return RUN;
+    setReuseAddress(copy, true);
+    setReusePort(copy, true);
+    this.#remember(inode, { place, programReusesPort, replaces: held });
+    return RUN;
+  }
+
   /** The other way to hold a socket: ours, bound by us, in the place of the program's. */
   #make(call: Notification, socket: ChildSocket, place: Place, beside: boolean): Answer {
     if (place.netns !== ownNamespace()) return RUN;
+    if (epollRegistrations(socket.pid, socket.inode).length > 0) {
+      const why = 'it is watched with epoll before it is bound, and this container allows no copy of it';
+      this.#options.say({ type: 'not-held', pid: socket.pid, address: formatAddress(place.address), why });
+      return RUN;
+    }
     const made = streamSocket(place.address.family);
     try {
       if (place.address.family === 'ipv6') setV6Only(made, place.v6only);
@@ -271,19 +339,6 @@ export class Trap {
       this.#v6only.set(inode, value.readInt32LE(0) !== 0);
     }
     return RUN;
-  }
-
-  /** Why another socket cannot stand in for this one without the program noticing; undefined when it can. */
-  #whyNotExchanged({ pid, inode }: ChildSocket): string | undefined {
-    if (isWatchedByEpoll(pid, inode))
-      return `process ${pid} watched its socket with epoll before it was bound`;
-    const others =
-      this.#options
-        .tree()
-        ?.holdersOf(inode)
-        .filter((other) => other.pid !== pid) ?? [];
-    if (others.length > 0) return `process ${others[0]?.pid} shares the socket that ${pid} binds`;
-    return undefined;
   }
 
   /** Whether a process of the worker has the held socket open and means to serve it. */

@@ -1,6 +1,7 @@
 import { check, declare, type Fd } from './libc.js';
 
 const nativeClose = declare('int close(int fd)');
+const nativeDup3 = declare('int dup3(int fd, int number, int flags)');
 const nativeFcntl = declare('int fcntl(int fd, int command, long argument)');
 
 const F_DUPFD_CLOEXEC = 1030;
@@ -40,7 +41,16 @@ export function setCloseOnExec(fd: Fd, on: boolean): void {
   check('fcntl', nativeFcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0));
 }
 
-/** A close-on-exec duplicate of the fd. @throws {SyscallError} EBADF, EMFILE @see fcntl(2) F_DUPFD_CLOEXEC */
-export function duplicate(fd: Fd): Fd {
-  return check('fcntl', nativeFcntl(fd, F_DUPFD_CLOEXEC, 3));
+/**
+ * A close-on-exec duplicate of the fd, with the lowest free number from `from`.
+ *
+ * @throws {SyscallError} EBADF, EMFILE @see fcntl(2) F_DUPFD_CLOEXEC
+ */
+export function duplicate(fd: Fd, from = 3): Fd {
+  return check('fcntl', nativeFcntl(fd, F_DUPFD_CLOEXEC, from));
+}
+
+/** Puts a close-on-exec duplicate of the fd at this number, whatever was there. @see dup3(2) */
+export function duplicateTo(fd: Fd, number: number): void {
+  check('dup3', nativeDup3(fd, number, O_CLOEXEC));
 }

@@ -137,12 +137,34 @@ export function fdFlags(pid: number, fd: number): number | undefined {
   return flags === undefined ? undefined : Number.parseInt(flags, 8);
 }
 
-/** Whether any epoll instance of the process watches the file with that inode. @see proc(5), fdinfo: tfd, ino */
-export function isWatchedByEpoll(pid: number, inode: number): boolean {
-  const watched = new RegExp(`^tfd:.* ino:${inode.toString(16)} `, 'm');
+/** One file that an epoll instance of a process watches. */
+export interface EpollRegistration {
+  /** Number of the epoll instance in the process. */
+  readonly epoll: number;
+  /** Number of the watched fd in the process. */
+  readonly fd: number;
+  readonly events: number;
+  readonly data: bigint;
+}
+
+/** The registrations of the file with that inode in all epoll instances of the process. @see proc(5), fdinfo: tfd */
+export function epollRegistrations(pid: number, inode: number): readonly EpollRegistration[] {
+  const watched = new RegExp(
+    `^tfd:\\s*(\\d+) events:\\s*([0-9a-f]+) data:\\s*([0-9a-f]+) .*ino:${inode.toString(16)} `,
+    'gm',
+  );
   return openFiles(pid)
     .filter((file) => file.target === 'anon_inode:[eventpoll]')
-    .some((file) => watched.test(readOrGone(`/proc/${pid}/fdinfo/${file.fd}`) ?? ''));
+    .flatMap(({ fd: epoll }) =>
+      [...(readOrGone(`/proc/${pid}/fdinfo/${epoll}`) ?? '').matchAll(watched)].map(
+        ([, fd, events, data]) => ({
+          epoll,
+          fd: Number(fd),
+          events: Number.parseInt(events ?? '0', 16),
+          data: BigInt(`0x${data}`),
+        }),
+      ),
+    );
 }
 
 /**
