@@ -23,5 +23,5 @@ export { version } from './version.js';
 export async function keep(options: KeepOptions): Promise<Keeper> {
   requireLinux('keep()');
   const { Keeper } = await import('./keeper/keeper.js');
-  return Keeper.start(options, { reapsAll: false, ignoresHangup: false });
+  return Keeper.start(options, { reapsAll: false, ignoresHangup: false, serviceEnv: undefined });
 }

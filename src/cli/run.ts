@@ -37,7 +37,11 @@ export async function run(command: readonly string[], flags: RunFlags): Promise<
   };
   const ignoresHangup = isUnderNohup();
   const options = { ...keepOptions(command, flags), onNotice };
-  const keeper = await startKeeper(options, { reapsAll: true, ignoresHangup });
+  const keeper = await startKeeper(options, {
+    reapsAll: true,
+    ignoresHangup,
+    serviceEnv: process.env,
+  });
   handleSignals(keeper, ignoresHangup);
   // Whatever goes wrong in the keeper from here on, its server and its clients are better off with it than without.
   process.on('uncaughtException', (error) => {

@@ -29,7 +29,7 @@ export async function examineLinux({ stateDirectory, underKeeper }: Surroundings
     { name: 'kernel', required: true, look: () => judgeKernel(release()) },
     { name: 'seccomp notifier', required: true, look: notifications },
     { name: 'trap', required: true, look: () => judgeTrap(trap, underKeeper) },
-    { name: 'calm wait', required: false, look: () => judgeWaitKillable(trap) },
+    { name: 'killable wait', required: false, look: () => judgeWaitKillable(trap) },
     { name: 'pidfd', required: true, look: pidfds },
     { name: "server's memory", required: true, look: () => judgeMemory(copying) },
     { name: "server's sockets", required: true, look: () => judgeCopying(copying) },

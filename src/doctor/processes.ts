@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { errorCode } from '../errors.js';
 import { close } from '../kernel/fd.js';
 import { pidfdOpen, pidfdSignal } from '../kernel/pidfd.js';
-import { CAP_SYS_ADMIN, childrenOf, hasCapability } from '../kernel/procfs.js';
+import { CAP_SYS_ADMIN, childrenOf, hasCapability, statusField } from '../kernel/procfs.js';
 import { type Finding, limited, no, yes } from './report.js';
 
 /** sun_path of struct sockaddr_un has 108 bytes, one of them for the end. @see unix(7) */
@@ -29,10 +29,14 @@ export function pidfds(): Finding {
 
 /** What NO_NEW_PRIVS, which a filter needs without CAP_SYS_ADMIN, means for the server. */
 export function privilegeGain(): Finding {
+  const lost = 'sudo, ping and programs with file capabilities gain no privileges below the keeper';
+  if (statusField('self', 'NoNewPrivs') === '1') {
+    return limited(`this process is under NO_NEW_PRIVS already: ${lost}`, 'start the keeper outside of it');
+  }
   if (hasCapability('self', CAP_SYS_ADMIN))
-    return yes('sudo, ping and other privileged programs work below the keeper');
+    return yes('privileged programs such as sudo work below the keeper');
   return limited(
-    'without CAP_SYS_ADMIN a server runs with NO_NEW_PRIVS: sudo, ping and programs with file capabilities gain no privileges below the keeper',
+    `without CAP_SYS_ADMIN a server runs with NO_NEW_PRIVS: ${lost}`,
     'run the keeper as root, with --user for the server, or without the trap (--no-trap --listen)',
   );
 }

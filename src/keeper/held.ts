@@ -27,8 +27,8 @@ export interface HeldSocket {
   /** Undefined for a unix socket. */
   readonly place: Place | undefined;
   readonly address: SocketAddress;
-  /** Named by `--listen` or handed to the keeper: bound by the keeper, never released. */
-  readonly listened: boolean;
+  /** Named by `--listen` or handed to the keeper by a service manager: never released. */
+  listened: boolean;
   /** The program asked for SO_REUSEPORT itself, so others may join on purpose. */
   readonly programReusesPort: boolean;
   /** Longest accept queue; undefined: as long as the kernel allows. */
@@ -50,6 +50,12 @@ export interface HeldSocket {
 /** The keeper's listening sockets. One place may have several: a program with SO_REUSEPORT sockets of its own. */
 export class HeldSockets {
   readonly #sockets = new Set<HeldSocket>();
+  readonly #released: (held: HeldSocket) => void;
+
+  /** `released` is told of every socket before its fd is closed. */
+  constructor(released: (held: HeldSocket) => void = () => undefined) {
+    this.#released = released;
+  }
 
   /** Takes over an fd of ours. The caller gives up its ownership. */
   add(
@@ -71,7 +77,9 @@ export class HeldSockets {
 
   /** Closes our fd: when no process has the socket either, waiting clients are reset and the port is free. */
   release(held: HeldSocket): void {
-    if (this.#sockets.delete(held)) close(held.fd);
+    if (!this.#sockets.delete(held)) return;
+    this.#released(held);
+    close(held.fd);
   }
 
   releaseAll(): void {
@@ -89,6 +97,11 @@ export class HeldSockets {
   /** The sockets of exactly this place, oldest first. */
   at(place: Place): readonly HeldSocket[] {
     return this.all().filter((held) => held.place !== undefined && samePlace(held.place, place));
+  }
+
+  /** The unix socket with that path. */
+  atPath(path: string): HeldSocket | undefined {
+    return this.all().find(({ address }) => address.family === 'unix' && address.path === path);
   }
 
   /** The sockets at other places that the kernel would let conflict with this one. */

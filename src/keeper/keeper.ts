@@ -36,6 +36,7 @@ import { bindAll, inheritedSockets, removeSocketFile } from './listen.js';
 import type { Notice } from './notices.js';
 import { holdForMs, type Identity, identityOf, type KeepOptions, policyOf } from './options.js';
 import { isRewatching } from './rewatch.js';
+import { ServiceManager } from './service-manager.js';
 import { Spawner } from './spawner.js';
 import {
   checkName,
@@ -91,6 +92,8 @@ export interface ProcessDuties {
   readonly reapsAll: boolean;
   /** SIGHUP is ignored (nohup) and the server is to ignore it too. */
   readonly ignoresHangup: boolean;
+  /** The environment by which a service manager talks to this process (NOTIFY_SOCKET, LISTEN_FDS); undefined: none. */
+  readonly serviceEnv: NodeJS.ProcessEnv | undefined;
 }
 
 /** Events of a Keeper: every Notice as `notice`, and each under its own type. */
@@ -108,7 +111,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   readonly #cwd: string;
   readonly #files: StateFiles;
   readonly #lock: Fd;
-  readonly #held = new HeldSockets();
+  readonly #serviceManager: ServiceManager;
+  readonly #held = new HeldSockets((held) => this.#serviceManager.remove(held));
   readonly #announced = new WeakSet<HeldSocket>();
   /** Whether fds may be copied out of other processes here. */
   readonly #mayCopy = mayCopyFds();
@@ -143,6 +147,9 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (options.command.length === 0) {
       throw new HoldfastError('ERR_HOLDFAST_OPTION', 'there is no command to run; it stands after --');
     }
+    this.#serviceManager = new ServiceManager(duties.serviceEnv?.NOTIFY_SOCKET, (notice) =>
+      this.#say(notice),
+    );
     this.name = checkName(options.name ?? defaultName(this.#cwd));
     const policy = policyOf(options);
     const holdMs = holdForMs(options);
@@ -208,6 +215,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
    */
   stop(signal?: NodeJS.Signals, delivered = false): Promise<{ readonly exitCode: number }> {
     if (this.#lifecycle.phase !== 'ended') {
+      this.#serviceManager.stopping();
       this.#say({ type: 'stopping', signal: signal ?? this.#lifecycle.policy.stopSignal });
       this.#dispatch({ type: 'stop-requested', delivered, ...(signal === undefined ? {} : { signal }) });
     }
@@ -229,7 +237,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     becomeSubreaper();
     await startThreadPool();
     this.#handed = [
-      ...inheritedSockets(process.env, this.#held),
+      ...inheritedSockets(this.#duties.serviceEnv ?? {}, this.#held),
       ...(await bindAll(this.#options.listen ?? [], this.#held)),
     ];
     this.#poller = new Poller();
@@ -497,8 +505,10 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       this.#dispatch({ type: 'listened' });
       if (!this.#announced.has(confirmed)) {
         this.#announced.add(confirmed);
+        this.#serviceManager.store(confirmed);
         this.#say({ type: 'held', address: describeHeld(confirmed), pid: confirmed.holders[0]?.pid ?? 0 });
       }
+      if (!this.#lifecycle.everListened) this.#serviceManager.ready();
       this.#dispatch({ type: 'confirmed' });
     }
     this.#stateChanged();
@@ -544,6 +554,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
         'it was not bound by a plain bind and listen with a port (port 0, io_uring, 32-bit, inherited)';
       this.#say({ type: 'not-held', pid, address, why });
     }
+    if (!this.#lifecycle.everListened) this.#serviceManager.ready();
     if (this.#lifecycle.phase === 'starting' && unheld.length === 0) {
       this.#say({ type: 'nothing-listens', afterMs: NOTHING_LISTENS_MS });
     }

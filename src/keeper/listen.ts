@@ -17,9 +17,10 @@ import {
 import { formatAddress, type SocketAddress } from '../model/address.js';
 import { ownNamespace, placeOf } from './child-socket.js';
 import { FIRST_FD, type HandedSocket } from './hand-over.js';
-import { type HeldSockets, type Place, steer } from './held.js';
+import { type HeldSocket, type HeldSockets, type Place, steer } from './held.js';
 import { type ListenRequest, parseListen } from './listen-address.js';
 import { describeStranger } from './notices.js';
+import { STORED_NAME } from './service-manager.js';
 import { strangersAt } from './strangers.js';
 
 /**
@@ -29,6 +30,11 @@ import { strangersAt } from './strangers.js';
  */
 export async function bindListened(text: string, held: HeldSockets): Promise<HandedSocket> {
   const request = parseListen(text);
+  const kept = keptFromBefore(request, held);
+  if (kept !== undefined) {
+    kept.listened = true;
+    return { request, held: kept, inherited: false };
+  }
   if (request.address.family === 'unix') await removeStaleSocket(request.address.path);
   const fd = openAt(request);
   const address = localAddress(fd) ?? request.address;
@@ -57,15 +63,25 @@ export function removeSocketFile({ request, inherited }: HandedSocket): void {
     rmSync(address.path, { force: true });
 }
 
-/** The sockets that a service manager started us with (LISTEN_FDS), taken over and no longer announced. */
+/** The socket of a former life of this keeper, which the service manager has kept meanwhile. */
+function keptFromBefore({ address, v6only }: ListenRequest, held: HeldSockets): HeldSocket | undefined {
+  if (address.family === 'unix') return held.atPath(address.path);
+  return held.at({ address, v6only, device: '', netns: ownNamespace() })[0];
+}
+
+/**
+ * The sockets that a service manager started us with (LISTEN_FDS), taken over and no longer announced. Those from its
+ * fd store were held by a former life of this keeper: they are held again, and handed to nobody who does not bind.
+ */
 export function inheritedSockets(env: NodeJS.ProcessEnv, held: HeldSockets): readonly HandedSocket[] {
   if (env.LISTEN_PID !== String(process.pid)) return [];
   const names = env.LISTEN_FDNAMES?.split(':') ?? [];
   const count = Number(env.LISTEN_FDS ?? 0);
   for (const name of ['LISTEN_FDS', 'LISTEN_PID', 'LISTEN_FDNAMES', 'LISTEN_PIDFDID']) delete env[name];
-  return Array.from({ length: count }, (_, index) => FIRST_FD + index)
-    .filter((fd) => isOpen(fd))
-    .map((fd, index) => inheritedSocket(fd, names[index] ?? '', held));
+  return Array.from({ length: count }, (_, index) => ({ fd: FIRST_FD + index, name: names[index] ?? '' }))
+    .filter(({ fd }) => isOpen(fd))
+    .map(({ fd, name }) => inheritedSocket(fd, name, held))
+    .filter(({ request }) => !request.name.startsWith(STORED_NAME));
 }
 
 function inheritedSocket(fd: Fd, name: string, held: HeldSockets): HandedSocket {
@@ -75,7 +91,14 @@ function inheritedSocket(fd: Fd, name: string, held: HeldSockets): HandedSocket 
     throw new HoldfastError('ERR_HOLDFAST_ADDRESS', `fd ${fd} of LISTEN_FDS is no IPv4, IPv6 or unix socket`);
   }
   const request = { address, name, v6only: isV6Only(fd), spelling: spellingOf(address) };
-  const socket = held.add({ fd, address, place: ownPlace(fd), listened: true, programReusesPort: false });
+  const listened = !name.startsWith(STORED_NAME);
+  const place = ownPlace(fd);
+  const socket = held.add({ fd, address, place, listened, programReusesPort: false });
+  if (!listened) {
+    socket.confirmed = true;
+    socket.claimed = false;
+    socket.unservedSince = performance.now();
+  }
   return { request, held: socket, inherited: true };
 }
 
@@ -84,7 +107,7 @@ function spellingOf(address: SocketAddress): string {
 }
 
 function openAt(request: ListenRequest): Fd {
-  const fd = streamFor(request);
+  const fd = streamSocket(request.address.family);
   try {
     return listenAt(fd, request);
   } catch (error) {
@@ -102,10 +125,6 @@ function listenAt(fd: Fd, { address, v6only, backlog }: ListenRequest): Fd {
   listen(fd, backlog ?? BACKLOG_MAX, address);
   if (address.family !== 'unix') steer(fd, 0);
   return fd;
-}
-
-function streamFor({ address }: ListenRequest): Fd {
-  return streamSocket(address.family);
 }
 
 function explain(request: ListenRequest, error: unknown): unknown {
