@@ -35,13 +35,13 @@ export interface HandOver {
 
 /**
  * Tells the program its sockets by every protocol that takes an fd: sd_listen_fds(3), Server::Starter, nginx's
- * own, and `{fd}` in the command line.
+ * own, and `{fd}` in the command line. `generation`: how many times it was started, from 1.
  */
 export function handOver(
   command: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
   sockets: readonly HandedSocket[],
-  ignoreHangup: boolean,
+  { generation, ignoreHangup }: { readonly generation: number; readonly ignoreHangup: boolean },
 ): HandOver {
   const clean = { ...env };
   for (const name of PROTOCOL_VARIABLES) delete clean[name];
@@ -61,7 +61,7 @@ export function handOver(
       SERVER_STARTER_PORT: sockets
         .map(({ request }, index) => `${starterSpelling(request)}=${number(index)}`)
         .join(';'),
-      SERVER_STARTER_GENERATION: '1',
+      SERVER_STARTER_GENERATION: String(generation),
       NGINX: sockets.map((_, index) => `${number(index)};`).join(''),
     },
     fds: sockets.map(({ held }) => held.fd),

@@ -333,7 +333,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       command[0]?.includes('/') ? [file, ...command.slice(1)] : command,
       { ...env, [WORKER_VARIABLE]: mark },
       this.#handed,
-      this.#duties.ignoresHangup,
+      { generation: this.#starts, ignoreHangup: this.#duties.ignoresHangup },
     );
     const { pid, exited } = await spawner.spawn({
       ...handed,

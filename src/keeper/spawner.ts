@@ -58,6 +58,7 @@ export class Spawner {
   /** The kernel's number of the thread, whose children the programs are. */
   readonly threadId: number;
   #ids = 0;
+  #failure: HoldfastError | undefined;
 
   private constructor(thread: Worker, ready: Extract<SpawnerReport, { type: 'ready' }>) {
     this.#thread = thread;
@@ -65,6 +66,7 @@ export class Spawner {
     this.notifier = ready.notifier;
     this.waitKillable = ready.waitKillable;
     thread.on('message', (report: SpawnerReport) => this.#hear(report));
+    thread.on('error', (error) => this.#fail(error));
   }
 
   /** @throws {HoldfastError} ERR_HOLDFAST_TRAP_UNAVAILABLE; its `cause` has the system call's code. */
@@ -90,6 +92,7 @@ export class Spawner {
 
   /** @throws {HoldfastError} ERR_HOLDFAST_COMMAND; its `cause` has the code (ENOENT, EACCES …). */
   async spawn(request: SpawnRequest): Promise<Spawned> {
+    if (this.#failure !== undefined) throw this.#failure;
     const id = ++this.#ids;
     const outcome = await new Promise<Spawned | HoldfastError>((resolve) => {
       this.#spawned.set(id, resolve);
@@ -102,6 +105,18 @@ export class Spawner {
   /** Ends the thread; programs that it started go on. */
   async stop(): Promise<void> {
     await this.#thread.terminate();
+  }
+
+  /** The thread has ended: nothing can be started any more. */
+  #fail(cause: Error): void {
+    const failure = new HoldfastError(
+      'ERR_HOLDFAST_COMMAND',
+      `the spawner thread ended: ${cause.message}`,
+      cause,
+    );
+    this.#failure = failure;
+    for (const settle of this.#spawned.values()) settle(failure);
+    this.#spawned.clear();
   }
 
   #hear(report: SpawnerReport): void {

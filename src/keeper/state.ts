@@ -103,6 +103,11 @@ export function checkName(name: string): string {
 
 export function stateFiles(name: string): StateFiles {
   const base = join(stateDirectory(), name);
+  // sun_path in unix(7); the ending is the longest of the three.
+  if (Buffer.byteLength(`${base}.sock`) > 107) {
+    const text = `the path of the control socket would be longer than 107 bytes: ${base}.sock; choose a shorter --name`;
+    throw new HoldfastError('ERR_HOLDFAST_STATE_DIRECTORY', text);
+  }
   return { lock: `${base}.lock`, state: `${base}.json`, control: `${base}.sock` };
 }
 
