@@ -143,7 +143,7 @@ function describeHelp(program: Command): Command {
   return command('help')
     .description('show the help of a command')
     .argument('[command]', 'name of the command')
-    .addHelpText('after', examples('holdfast help run', 'holdfast run --help'))
+    .addHelpText('after', examples('holdfast help run', 'holdfast help stop'))
     .action((name: string | undefined) => {
       const wanted = name === undefined ? program : program.commands.find((one) => one.name() === name);
       if (wanted === undefined) program.error(`error: unknown command '${name}'`);

@@ -327,11 +327,12 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const env = this.#environment();
     const { command } = this.#options;
     const file = findProgram(command[0] ?? '', env, this.#cwd);
-    const mark = `${process.pid}.${++this.#starts}`;
+    const mark = `${this.name}:${process.pid}:`;
+    this.#starts += 1;
     this.#openHanded();
     const handed = handOver(
       command[0]?.includes('/') ? [file, ...command.slice(1)] : command,
-      { ...env, [WORKER_VARIABLE]: mark },
+      { ...env, [WORKER_VARIABLE]: `${mark}${this.#starts}` },
       this.#handed,
       { generation: this.#starts, ignoreHangup: this.#duties.ignoresHangup },
     );

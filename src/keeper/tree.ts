@@ -18,7 +18,7 @@ export interface ProcessId {
   readonly startTime: number;
 }
 
-/** The variable that every process of a worker inherits. Its value is the worker's number and the keeper's pid. */
+/** The variable that every process of a worker inherits: the keeper's name and pid, and the worker's number. */
 export const WORKER_VARIABLE = 'HOLDFAST_WORKER';
 
 /** The processes of one worker: its first one, all descendants, and what was orphaned and came to the keeper. */
@@ -30,7 +30,7 @@ export class WorkerTree {
   readonly #seen = new Set<number>();
 
   /**
-   * `root`: pid of the first process. `mark`: its value of WORKER_VARIABLE. `spawnerThread`: the number of our thread
+   * `root`: pid of the first process. `mark`: begin of its value of WORKER_VARIABLE, which is its keeper's alone. `spawnerThread`: the number of our thread
    * that started it.
    */
   constructor(root: number, mark: string, spawnerThread: number) {
@@ -80,7 +80,10 @@ export class WorkerTree {
   /** A child of the keeper is the worker's when it is the first process or an orphan from its tree. */
   #isOurs(stat: ProcessStat): boolean {
     if (stat.pid === this.#root) return true;
-    return readsMark(stat.pid) === this.#mark || seccompFilters(stat.pid) > this.#ownFilters;
+    const mark = readsMark(stat.pid);
+    if (mark !== undefined) return mark.startsWith(this.#mark);
+    // Its environment is gone (titles are written over it) or closed to us; the filter it is under tells as well.
+    return seccompFilters(stat.pid) > this.#ownFilters;
   }
 }
 
