@@ -72,12 +72,11 @@ complete -F _holdfast holdfast
 
 function commandCase({ name, options, argument }: CompletionCommand): string {
   const flags = options.flatMap((option) => option.flags).join(' ');
-  const words = `      ${name})
+  const server = '_holdfast_server "$last" "$last" "$word"';
+  return `      ${name})
         if [[ $word == -* ]]; then mapfile -t COMPREPLY < <(compgen -W ${quote(flags)} -- "$word")
-        else ${fill(argument, '"$word"')}
+        else ${argument === 'server' ? server : fill(argument, '"$word"')}
         fi ;;`;
-  if (argument !== 'server') return words;
-  return words.replace(fill(argument, '"$word"'), '_holdfast_server "$last" "$last" "$word"');
 }
 
 function valueCases({ name, options }: CompletionCommand): readonly string[] {

@@ -73,6 +73,7 @@ function optionsOf(command: Command): readonly CompletionOption[] {
       description: option.description,
       valueName: option.required ? option.name() : undefined,
       values: valuesOf(option),
+      // commander has no such property; the description must say it anyway.
       repeatable: option.description.includes('repeatable'),
     }));
 }

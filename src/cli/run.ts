@@ -37,12 +37,13 @@ export async function run(command: readonly string[], flags: RunFlags): Promise<
   };
   const ignoresHangup = isUnderNohup();
   const options = { ...keepOptions(command, flags), onNotice };
+  const keeperIsThere = handleSignals(ignoresHangup);
   const keeper = await startKeeper(options, {
     reapsAll: true,
     ignoresHangup,
     serviceEnv: process.env,
   });
-  handleSignals(keeper, ignoresHangup);
+  keeperIsThere(keeper);
   // Whatever goes wrong in the keeper from here on, its server and its clients are better off with it than without.
   process.on('uncaughtException', (error) => {
     log({ type: 'warning', text: `a fault of holdfast, please report it: ${error.stack ?? error.message}` });
@@ -83,21 +84,34 @@ async function startKeeper(
   }
 }
 
-function handleSignals(keeper: Keeper, ignoresHangup: boolean): void {
+/** Handles signals from now on; those that come before there is a keeper are acted on when it is given. */
+function handleSignals(ignoresHangup: boolean): (keeper: Keeper) => void {
+  let keeper: Keeper | undefined;
+  const early: ((keeper: Keeper) => void)[] = [];
+  const on = (signal: NodeJS.Signals, act: (keeper: Keeper) => void): void => {
+    process.on(signal, () => {
+      if (keeper) act(keeper);
+      else early.push(act);
+    });
+  };
   const hadTerminal = processStat('self')?.terminal !== 0;
-  process.on('SIGTERM', () => void keeper.stop());
-  process.on('SIGINT', () => void keeper.stop('SIGINT', isInForeground()));
-  process.on('SIGQUIT', () => void keeper.stop('SIGQUIT', isInForeground()));
-  process.on('SIGHUP', () => {
+  on('SIGTERM', (kept) => void kept.stop());
+  on('SIGINT', (kept) => void kept.stop('SIGINT', isInForeground()));
+  on('SIGQUIT', (kept) => void kept.stop('SIGQUIT', isInForeground()));
+  on('SIGHUP', (kept) => {
     if (ignoresHangup) return;
-    if (hadTerminal) void keeper.stop();
-    else keeper.forward('SIGHUP');
+    if (hadTerminal) void kept.stop();
+    else kept.forward('SIGHUP');
   });
-  process.on('SIGUSR1', () => keeper.forward('SIGUSR1'));
-  process.on('SIGUSR2', () => keeper.forward('SIGUSR2'));
-  process.on('SIGWINCH', () => {
-    if (!isInForeground()) keeper.forward('SIGWINCH');
+  on('SIGUSR1', (kept) => kept.forward('SIGUSR1'));
+  on('SIGUSR2', (kept) => kept.forward('SIGUSR2'));
+  on('SIGWINCH', (kept) => {
+    if (!isInForeground()) kept.forward('SIGWINCH');
   });
+  return (started) => {
+    keeper = started;
+    for (const act of early) act(started);
+  };
 }
 
 /** Whether the terminal's keys reach the server too, as it is in our process group. */

@@ -2,7 +2,7 @@ import { release } from 'node:os';
 import { errorText } from '../errors.js';
 import { knowsNotifications } from '../kernel/seccomp.js';
 import { type Copying, judgeCopying, judgeMemory, judgeYama, tryCopying, yamaScope } from './copying.js';
-import { acceptQueue, ipv6, lowPorts, socketLists, steering } from './network.js';
+import { acceptQueue, ipv6, lowPorts, socketLists, steering, stopFilter } from './network.js';
 import { cgroups, childrenLists, judgeDirectory, pidfds, privilegeGain } from './processes.js';
 import { type Finding, no, type Part, yes } from './report.js';
 import { judgeTrap, judgeWaitKillable, tryTrap } from './trap.js';
@@ -36,6 +36,7 @@ export async function examineLinux({ stateDirectory, underKeeper }: Surroundings
     { name: 'Yama', required: false, look: () => judgeYama(yamaScope(), copying.mayTraceAll) },
     { name: 'privileges', required: false, look: privilegeGain },
     { name: 'steering', required: true, look: steering },
+    { name: 'orderly stop', required: false, look: stopFilter },
     { name: 'socket lists', required: true, look: socketLists },
     { name: 'process lists', required: false, look: childrenLists },
     { name: 'cgroup v2', required: false, look: cgroups },

@@ -1,9 +1,18 @@
 import { errorCode } from '../errors.js';
 import { close } from '../kernel/fd.js';
+import type { Fd } from '../kernel/libc.js';
 import { CAP_NET_BIND_SERVICE, hasCapability } from '../kernel/procfs.js';
 import { tcpListeners } from '../kernel/sock-diag.js';
-import { bind, listen, setReusePort, steerGroupTo, streamSocket } from '../kernel/socket.js';
+import {
+  bind,
+  listen,
+  refuseNewConnections,
+  setReusePort,
+  steerGroupTo,
+  streamSocket,
+} from '../kernel/socket.js';
 import { sysctlNumber } from '../kernel/sysctl.js';
+import type { InetAddress } from '../model/address.js';
 import { type Finding, limited, no, yes } from './report.js';
 
 /** What the kernel has had by default since 5.4. */
@@ -12,19 +21,24 @@ const FIRST_PORT_OF_ALL = 1024;
 
 /** Who else joins the group of a held socket gets no connection. */
 export function steering(): Finding {
-  const fd = streamSocket('ipv4');
-  try {
-    bind(fd, { family: 'ipv4', host: '127.0.0.1', port: 0 });
+  const code = refusal((fd) => {
     setReusePort(fd, true);
     listen(fd, 1);
     steerGroupTo(fd, 0);
-    return yes('SO_REUSEPORT groups take a classic BPF program');
-  } catch (error) {
-    const found = `a SO_REUSEPORT group takes no classic BPF program (${errorCode(error)})`;
-    return no(found, 'use a Linux kernel, not gVisor');
-  } finally {
-    close(fd);
-  }
+  });
+  if (code === undefined) return yes('SO_REUSEPORT groups take a classic BPF program');
+  const found = `a SO_REUSEPORT group takes no classic BPF program (${code})`;
+  return no(found, 'use a Linux kernel, not gVisor');
+}
+
+/** At a stop new connections are kept out while those in the queue are accepted. */
+export function stopFilter(): Finding {
+  const code = refusal(refuseNewConnections);
+  if (code === undefined) return yes('a stop keeps new connections out and answers those that wait');
+  return limited(
+    `a stop cannot keep new connections out before the server closes its socket (SO_ATTACH_FILTER: ${code})`,
+    'run the keeper as root or with CAP_NET_ADMIN, which newer kernels ask for',
+  );
 }
 
 export function socketLists(): Finding {
@@ -38,12 +52,12 @@ export function socketLists(): Finding {
 }
 
 export function ipv6(): Finding {
-  const wildcard = refusal('::');
+  const wildcard = refusal(() => undefined, 'ipv6', '::');
   if (wildcard !== undefined) {
     const remedy = 'write --listen 0.0.0.0:PORT where a port alone would mean both families';
     return limited(`this machine has no IPv6 (${wildcard})`, remedy);
   }
-  const loopback = refusal('::1');
+  const loopback = refusal(() => undefined, 'ipv6', '::1');
   if (loopback === undefined) return yes('[::] and [::1] can be bound');
   return limited(`[::] can be bound, [::1] cannot (${loopback})`, 'sysctl net.ipv6.conf.lo.disable_ipv6=0');
 }
@@ -66,12 +80,17 @@ export function lowPorts(): Finding {
   );
 }
 
-/** Why a socket at a free port of this IPv6 address cannot be had; undefined when it can. */
-function refusal(host: string): string | undefined {
+/** The code of what fails when a socket is bound to a free port and then used; undefined when nothing does. */
+function refusal(
+  use: (fd: Fd) => void,
+  family: InetAddress['family'] = 'ipv4',
+  host = '127.0.0.1',
+): string | undefined {
   try {
-    const fd = streamSocket('ipv6');
+    const fd = streamSocket(family);
     try {
-      bind(fd, { family: 'ipv6', host, port: 0 });
+      bind(fd, { family, host, port: 0 });
+      use(fd);
       return undefined;
     } finally {
       close(fd);

@@ -1,13 +1,13 @@
 import { stopListening } from '../kernel/socket.js';
 import { describeHeld, type HeldSocket, type HeldSockets, isServed, queueLength } from './held.js';
 import type { Notice } from './notices.js';
-import { isAlive, type WorkerTree } from './tree.js';
+import { isAlive, stillHolds, type WorkerTree } from './tree.js';
 
 /** How long after listen a process must still have the socket for it to be a server's and not a port probe's. */
 const CONFIRM_MS = 100;
 /** How long clients wait at a socket that its server closed on purpose before they are refused. */
 const CLOSED_MS = 1_000;
-const LOOK_EVERY_MS = 200;
+const LOOK_EVERY_MS = 500;
 
 export interface AttendanceOptions {
   readonly held: HeldSockets;
@@ -121,6 +121,8 @@ export class Attendance {
       held.abandonedSince = null;
       return;
     }
+    // A busy server has clients in its queue at every look; that it still has the socket is one look more.
+    if (held.holders.some((holder) => stillHolds(holder, held.inode))) return;
     const holders = this.#options.tree()?.holdersOf(held.inode) ?? [];
     if (holders.length > 0) {
       held.holders = holders;
@@ -131,6 +133,7 @@ export class Attendance {
       if (now - held.abandonedSince >= CLOSED_MS) this.#release(held);
     } else {
       // Its process died and something in the tree will start it again (nodemon, a prefork master).
+      held.holders = [];
       held.unservedSince ??= now;
     }
   }

@@ -2,7 +2,7 @@ import { errorCode } from '../errors.js';
 import { close, isNonBlocking, O_NONBLOCK } from '../kernel/fd.js';
 import { EOPNOTSUPP, type Fd } from '../kernel/libc.js';
 import { pidfdGetfd, pidfdOpen } from '../kernel/pidfd.js';
-import { fdFlags, networkNamespace, openFiles, socketInodeOf } from '../kernel/procfs.js';
+import { fdFlags, networkNamespace, socketAt } from '../kernel/procfs.js';
 import {
   boundDevice,
   IPPROTO_MPTCP,
@@ -65,7 +65,7 @@ export function lookAtSocket(
 ): ChildSocket | undefined {
   const protocol = socketProtocolName(pid, fd);
   if (protocol !== 'TCP' && protocol !== 'TCPv6') return undefined;
-  const inode = inodeOf(pid, fd);
+  const inode = socketAt(pid, fd);
   if (inode === undefined) return undefined;
   return {
     pid,
@@ -85,12 +85,6 @@ export function lookAtSocket(
         networkNamespace(pid) === networkNamespace('self') ? ownNamespace() : (networkNamespace(pid) ?? ''),
     }),
   };
-}
-
-/** The inode of a process's socket; undefined when the fd is none. */
-export function inodeOf(pid: number, fd: number): number | undefined {
-  const file = openFiles(pid).find((open) => open.fd === fd);
-  return file === undefined ? undefined : socketInodeOf(file.target);
 }
 
 /** Where a socket of ours is. Undefined for a unix socket. */

@@ -9,8 +9,14 @@ import {
   socketInode,
   steerGroupTo,
 } from '../kernel/socket.js';
-import { type Endpoint, endpointsOverlap, formatAddress, type SocketAddress } from '../model/address.js';
-import type { ProcessId } from './tree.js';
+import {
+  type Endpoint,
+  endpointsOverlap,
+  formatAddress,
+  type SocketAddress,
+  sameAddress,
+} from '../model/address.js';
+import type { SocketHolder } from './tree.js';
 
 /** Where a socket is: sockets with different places never compete and are never exchanged. */
 export interface Place extends Endpoint {
@@ -38,7 +44,7 @@ export interface HeldSocket {
   /** Somebody of the current worker has bound or listened to it. */
   claimed: boolean;
   /** Who had it open when last looked. */
-  holders: readonly ProcessId[];
+  holders: readonly SocketHolder[];
   /** Since when nobody of the worker has had it open, ms of `performance.now()`; null while somebody has. */
   unservedSince: number | null;
   /** `--hold-for` is over: clients are refused until a server listens again. */
@@ -173,10 +179,7 @@ function samePlace(one: Place, other: Place): boolean {
   return (
     one.netns === other.netns &&
     one.device === other.device &&
-    one.address.family === other.address.family &&
-    one.address.host === other.address.host &&
-    one.address.port === other.address.port &&
-    one.address.scopeId === other.address.scopeId &&
-    one.v6only === other.v6only
+    one.v6only === other.v6only &&
+    sameAddress(one.address, other.address)
   );
 }

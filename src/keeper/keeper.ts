@@ -58,6 +58,7 @@ const TREE_LOOK_MS = 25;
 const DAEMON_LOOK_MS = 100;
 /** A process that SIGKILL does not end in this time hangs in the kernel; nobody can wait for it. */
 const UNKILLABLE_MS = 5_000;
+const LISTENING_LOOK_MS = 100;
 const NOTHING_LISTENS_MS = 5_000;
 /** At the stop: how long connections that are queued already may take to be accepted. */
 const QUEUE_DRAIN_MS = 1_000;
@@ -344,7 +345,12 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const root = { pid, startTime: processStat(pid)?.startTime ?? 0 };
     const worker: Worker = {
       root,
-      tree: new WorkerTree(pid, mark, spawner.threadId),
+      tree: new WorkerTree({
+        root: pid,
+        mark,
+        spawnerThread: spawner.threadId,
+        ownsOrphans: this.#duties.reapsAll,
+      }),
       rootEnded: false,
       daemonEnd: undefined,
       followed: false,
@@ -353,9 +359,23 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#say({ type: 'started', pid, attempt: this.#starts });
     this.#stateChanged();
     void exited.then((end) => this.#rootEnded(worker, end));
+    if (spawner.notifier === null) this.#lookForListening(worker);
     if (this.#handed.length > 0) this.#attendance.handed(this.#handed.map(({ held }) => held));
     // A stop that was asked for while this start was on its way had nobody to signal.
     if (this.#lifecycle.phase === 'stopping') signalProcess(root, this.#lifecycle.policy.stopSignal);
+  }
+
+  /** Without a trap nobody tells when the worker listens. */
+  #lookForListening(worker: Worker): void {
+    const look = setInterval(() => {
+      const isOver = this.#worker !== worker || worker.rootEnded || this.#lifecycle.phase !== 'starting';
+      const listens = !isOver && unheldListeners(worker.tree, this.#held).length > 0;
+      if (listens) {
+        this.#dispatch({ type: 'listened' });
+        this.#dispatch({ type: 'confirmed' });
+      }
+      if (isOver || listens) clearInterval(look);
+    }, LISTENING_LOOK_MS);
   }
 
   /** A start after the first: what fails it is a failure of the server, not of ours. */
@@ -548,7 +568,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   #sayNothingListens(): void {
     const tree = this.#worker?.tree;
-    if (tree === undefined) return;
+    const { phase } = this.#lifecycle;
+    if (tree === undefined || phase === 'stopping' || phase === 'ended') return;
     const unheld = unheldListeners(tree, this.#held);
     for (const { pid, address } of unheld) {
       const why =

@@ -14,13 +14,17 @@ interface CarriedOption {
   readonly level: number;
   readonly option: number;
   readonly size: number;
-  /** The kernel doubles what is set, so half of what is read is set. */
-  readonly doubled?: boolean;
+  /** A buffer size: the kernel doubles what is set, and this option sets what is beyond the system's maximum. */
+  readonly force?: number;
+  /** What is read while nothing is set; setting 0 unsets it. */
+  readonly unset?: number;
 }
 
 const CARRIED: readonly CarriedOption[] = [
-  { name: 'SO_RCVBUF', level: SOL_SOCKET, option: 8, size: 4, doubled: true },
-  { name: 'SO_SNDBUF', level: SOL_SOCKET, option: 7, size: 4, doubled: true },
+  { name: 'SO_RCVBUF', level: SOL_SOCKET, option: 8, size: 4, force: 33 },
+  { name: 'SO_SNDBUF', level: SOL_SOCKET, option: 7, size: 4, force: 32 },
+  // Which of the two were set: the others grow by themselves. After them, as setting one counts.
+  { name: 'SO_BUF_LOCK', level: SOL_SOCKET, option: 72, size: 4 },
   { name: 'TCP_DEFER_ACCEPT', level: IPPROTO_TCP, option: 9, size: 4 },
   { name: 'TCP_FASTOPEN', level: IPPROTO_TCP, option: 23, size: 4 },
   { name: 'TCP_NODELAY', level: IPPROTO_TCP, option: 1, size: 4 },
@@ -35,7 +39,7 @@ const CARRIED: readonly CarriedOption[] = [
   { name: 'IP_TOS', level: IPPROTO_IP, option: 1, size: 4 },
   { name: 'IPV6_TCLASS', level: IPPROTO_IPV6, option: 67, size: 4 },
   { name: 'TCP_CONGESTION', level: IPPROTO_TCP, option: 13, size: 16 },
-  { name: 'TCP_MAXSEG', level: IPPROTO_TCP, option: 2, size: 4 },
+  { name: 'TCP_MAXSEG', level: IPPROTO_TCP, option: 2, size: 4, unset: 536 },
 ];
 
 /**
@@ -49,16 +53,25 @@ export function carryOptions(fresh: Fd, held: Fd): readonly string[] {
   return CARRIED.filter((option) => !carry(option, fresh, held)).map((option) => option.name);
 }
 
-function carry({ level, option, size, doubled }: CarriedOption, fresh: Fd, held: Fd): boolean {
+function carry({ level, option, size, force, unset }: CarriedOption, fresh: Fd, held: Fd): boolean {
   try {
     const wanted = socketOption(fresh, level, option, size);
-    if (wanted.equals(socketOption(held, level, option, size))) return true;
-    if (doubled) wanted.writeInt32LE(Math.floor(wanted.readInt32LE(0) / 2), 0);
-    setSocketOption(held, level, option, wanted);
-    return true;
+    const isSame = (): boolean => wanted.equals(socketOption(held, level, option, size));
+    if (isSame()) return true;
+    const isUnset = unset !== undefined && wanted.readInt32LE(0) === unset;
+    const value = isUnset ? Buffer.alloc(size) : force === undefined ? wanted : halfOf(wanted);
+    setSocketOption(held, level, option, value);
+    if (!isSame() && force !== undefined) setSocketOption(held, level, force, value);
+    return isSame();
   } catch (error) {
     if (!(error instanceof SyscallError)) throw error;
     // Options of the other family, or that this kernel or protocol does not have, are no loss.
     return error.code === 'ENOPROTOOPT' || error.code === EOPNOTSUPP;
   }
+}
+
+function halfOf(value: Buffer): Buffer {
+  const half = Buffer.alloc(4);
+  half.writeInt32LE(Math.floor(value.readInt32LE(0) / 2), 0);
+  return half;
 }

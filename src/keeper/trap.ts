@@ -9,6 +9,7 @@ import {
   fdsOfSocket,
   hasCapability,
   readMemory,
+  socketAt,
   threadGroup,
 } from '../kernel/procfs.js';
 import {
@@ -36,7 +37,7 @@ import {
 } from '../kernel/socket.js';
 import { sysctlNumber } from '../kernel/sysctl.js';
 import { formatAddress, type InetAddress } from '../model/address.js';
-import { type ChildSocket, inodeOf, lookAtSocket, ownNamespace, withCopy } from './child-socket.js';
+import { type ChildSocket, lookAtSocket, ownNamespace, withCopy } from './child-socket.js';
 import { acceptClients, describeHeld, type HeldSocket, type HeldSockets, type Place, steer } from './held.js';
 import type { Notice } from './notices.js';
 import { rewatch } from './rewatch.js';
@@ -332,7 +333,7 @@ export class Trap {
   }
 
   #noteV6Only(call: Notification, pid: number, fd: number): Answer {
-    const inode = inodeOf(pid, fd);
+    const inode = socketAt(pid, fd);
     const value = readMemory(pid, call.args[3] ?? 0n, 4);
     if (inode !== undefined && value.length === 4 && stillWaits(this.#options.notifier, call.id)) {
       forgetOldest(this.#v6only);

@@ -7,10 +7,12 @@ import {
   fdsOfSocket,
   type ProcessStat,
   processStat,
+  socketAt,
   startEnvironment,
   statusField,
 } from '../kernel/procfs.js';
 import { signalNumber } from '../model/signals.js';
+import { isRewatching } from './rewatch.js';
 
 /** A process beyond doubt: numbers are used again, but not with the same start time. */
 export interface ProcessId {
@@ -21,21 +23,35 @@ export interface ProcessId {
 /** The variable that every process of a worker inherits: the keeper's name and pid, and the worker's number. */
 export const WORKER_VARIABLE = 'HOLDFAST_WORKER';
 
+export interface WorkerTreeOptions {
+  /** Pid of the first process. */
+  readonly root: number;
+  /** Begin of its value of WORKER_VARIABLE, which is its keeper's alone. */
+  readonly mark: string;
+  /** The number of our thread that started it. */
+  readonly spawnerThread: number;
+  /** This process starts nothing else, so that every orphan that comes to it is the worker's. */
+  readonly ownsOrphans: boolean;
+}
+
+/** A process that has a socket open, by this number. */
+export interface SocketHolder extends ProcessId {
+  readonly fd: number;
+}
+
 /** The processes of one worker: its first one, all descendants, and what was orphaned and came to the keeper. */
 export class WorkerTree {
   readonly #root: number;
   readonly #mark: string;
   readonly #ownFilters: number;
+  readonly #ownsOrphans: boolean;
   readonly #threads: readonly number[];
   readonly #seen = new Set<number>();
 
-  /**
-   * `root`: pid of the first process. `mark`: begin of its value of WORKER_VARIABLE, which is its keeper's alone. `spawnerThread`: the number of our thread
-   * that started it.
-   */
-  constructor(root: number, mark: string, spawnerThread: number) {
+  constructor({ root, mark, spawnerThread, ownsOrphans }: WorkerTreeOptions) {
     this.#root = root;
     this.#mark = mark;
+    this.#ownsOrphans = ownsOrphans;
     // Orphans come to the main thread (find_new_reaper() in kernel/exit.c), what we start is its starter's.
     this.#threads = [process.pid, spawnerThread];
     this.#ownFilters = seccompFilters(process.pid);
@@ -64,10 +80,11 @@ export class WorkerTree {
   }
 
   /** Members that have the socket open. Those that may not be looked into do not count. */
-  holdersOf(inode: number, members: readonly ProcessStat[] = this.members()): readonly ProcessId[] {
-    return members
-      .filter((stat) => hasOpen(stat.pid, inode))
-      .map(({ pid, startTime }) => ({ pid, startTime }));
+  holdersOf(inode: number, members: readonly ProcessStat[] = this.members()): readonly SocketHolder[] {
+    return members.flatMap(({ pid, startTime }) => {
+      const [fd] = ifAlive(() => fdsOfSocket(pid, inode), []);
+      return fd === undefined ? [] : [{ pid, startTime, fd }];
+    });
   }
 
   /** Sends a signal to every member. Gives the pids that got it. */
@@ -80,6 +97,7 @@ export class WorkerTree {
   /** A child of the keeper is the worker's when it is the first process or an orphan from its tree. */
   #isOurs(stat: ProcessStat): boolean {
     if (stat.pid === this.#root) return true;
+    if (this.#ownsOrphans) return !isRewatching(stat.pid);
     const mark = readsMark(stat.pid);
     if (mark !== undefined) return mark.startsWith(this.#mark);
     // Its environment is gone (titles are written over it) or closed to us; the filter it is under tells as well.
@@ -102,14 +120,15 @@ export function signalProcess({ pid, startTime }: ProcessId, name: NodeJS.Signal
   }, false);
 }
 
+/** Whether the process still has the socket at that number. Costs one look, where `holdersOf` costs a walk. */
+export function stillHolds({ pid, fd }: SocketHolder, inode: number): boolean {
+  return ifAlive(() => socketAt(pid, fd) === inode, false);
+}
+
 /** Whether that very process still lives. */
 export function isAlive({ pid, startTime }: ProcessId): boolean {
   const stat = processStat(pid);
   return stat !== undefined && stat.startTime === startTime && stat.state !== 'Z';
-}
-
-function hasOpen(pid: number, inode: number): boolean {
-  return ifAlive(() => fdsOfSocket(pid, inode).length > 0, false);
 }
 
 function readsMark(pid: number): string | undefined {

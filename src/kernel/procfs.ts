@@ -123,6 +123,12 @@ export function socketInodeOf(target: string): number | undefined {
   return found === undefined ? undefined : Number(found);
 }
 
+/** The inode of the socket that a process has at that number; undefined when it has none there. @throws {Error} EACCES */
+export function socketAt(pid: number, fd: number): number | undefined {
+  const target = linkOrGone(`/proc/${pid}/fd/${fd}`);
+  return target === undefined ? undefined : socketInodeOf(target);
+}
+
 /** The fds by which a process has the socket open. @throws {Error} EACCES, as `openFiles` */
 export function fdsOfSocket(pid: number, inode: number): readonly number[] {
   const link = `socket:[${inode}]`;
@@ -185,7 +191,12 @@ export function readMemory(pid: number, address: bigint, length: number): Buffer
 
 /** An identity of the process's network namespace; undefined when it has ended or may not be looked into. */
 export function networkNamespace(pid: number | 'self'): string | undefined {
-  return linkOrGone(`/proc/${pid}/ns/net`);
+  try {
+    return linkOrGone(`/proc/${pid}/ns/net`);
+  } catch (error) {
+    if (errorCode(error) === 'EACCES') return undefined;
+    throw error;
+  }
 }
 
 /** A variable of the environment that the process was started with, as far as its memory still has it. */

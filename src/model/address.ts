@@ -43,17 +43,32 @@ export function isWildcard(address: InetAddress): boolean {
  */
 export function endpointsOverlap(one: Endpoint, other: Endpoint): boolean {
   if (one.address.port !== other.address.port) return false;
-  if (one.address.family === other.address.family) {
-    if (isWildcard(one.address) || isWildcard(other.address)) return true;
-    return one.address.host === other.address.host && one.address.scopeId === other.address.scopeId;
-  }
-  const [four, six] = one.address.family === 'ipv4' ? [one, other] : [other, one];
-  if (six.v6only) return false;
-  const mapped = mappedHost(six.address.host);
-  if (mapped !== undefined) {
-    return mapped === '0.0.0.0' || isWildcard(four.address) || mapped === four.address.host;
-  }
-  return isWildcard(six.address);
+  const [a, b] = [coverage(one), coverage(other)];
+  return hostsOverlap(a.four, b.four, '0.0.0.0') || hostsOverlap(a.six, b.six, '::');
+}
+
+/** Whether the addresses are of one host and port. The scope counts for link-local hosts alone, as in the kernel. */
+export function sameAddress(one: InetAddress, other: InetAddress): boolean {
+  return one.family === other.family && one.port === other.port && scopedHost(one) === scopedHost(other);
+}
+
+/** The IPv4 and the IPv6 host that an endpoint has; a wildcard stands for all of its family. */
+function coverage({ address, v6only }: Endpoint): { readonly four?: string; readonly six?: string } {
+  if (address.family === 'ipv4') return { four: address.host };
+  const mapped = mappedHost(address.host);
+  if (mapped !== undefined) return { four: mapped };
+  if (address.host === '::') return v6only ? { six: '::' } : { four: '0.0.0.0', six: '::' };
+  return { six: scopedHost(address) };
+}
+
+function hostsOverlap(one: string | undefined, other: string | undefined, wildcard: string): boolean {
+  if (one === undefined || other === undefined) return false;
+  return one === other || one === wildcard || other === wildcard;
+}
+
+function scopedHost({ host, scopeId }: InetAddress): string {
+  // fe80::/10, RFC 4291, 2.5.6
+  return /^fe[89ab]/.test(host) && scopeId !== undefined ? `${host}%${scopeId}` : host;
 }
 
 /** The IPv4 address inside a v4-mapped one (RFC 4291, 2.5.5.2), or undefined. */

@@ -22,6 +22,8 @@ export interface KeeperOptions extends StartOptions {
   readonly name?: string;
   /** The keeper whose state folder this one shares. Default: a folder of its own. */
   readonly beside?: RunningKeeper;
+  /** Whom the state folder belongs to, when `around` changes to that user. Default: whom the keeper is started as. */
+  readonly stateOwner?: number;
 }
 
 /** A running `holdfast run` with a state folder of its own. */
@@ -50,9 +52,10 @@ export interface RunningKeeper {
 
 /** Starts `holdfast run FLAGS -- COMMAND`. Ends with the test, with everything that came from it. */
 export function startKeeper(command: readonly string[], options: KeeperOptions = {}): RunningKeeper {
-  const { flags = [], around = (keeper) => keeper, name = 'app', beside, env, ...rest } = options;
+  const { flags = [], around = (keeper) => keeper, name = 'app', beside, stateOwner, env, ...rest } = options;
   const stateDirectory = beside?.env.HOLDFAST_STATE_DIR ?? temporaryFolder();
-  if (rest.uid !== undefined) chownSync(stateDirectory, rest.uid, rest.gid ?? -1);
+  const owner = stateOwner ?? rest.uid;
+  if (owner !== undefined) chownSync(stateDirectory, owner, -1);
   const stateEnv = { HOLDFAST_STATE_DIR: stateDirectory };
   const line = around([...holdfast, 'run', '--name', name, ...flags, '--', ...command]);
   const process = start(line, { ...rest, env: { ...env, ...stateEnv } });
@@ -72,10 +75,16 @@ export function startKeeper(command: readonly string[], options: KeeperOptions =
     return pid;
   };
   const restarts = async (end: () => unknown): Promise<number> => {
-    const { starts } = state();
+    const before = state();
     await end();
-    await until('the next start', () => (stateNow()?.starts ?? 0) > starts, { timeoutMs: 20_000 });
-    return worker();
+    const next = (): number | undefined => {
+      const now = stateNow();
+      // The start is counted a moment before its process is known.
+      const isNext =
+        now !== undefined && now.starts > before.starts && now.worker?.pid !== before.worker?.pid;
+      return isNext ? now.worker?.pid : undefined;
+    };
+    return until('the next start', next, { timeoutMs: 20_000 });
   };
   return {
     process,

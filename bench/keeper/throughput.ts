@@ -1,0 +1,75 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { temporaryFolder } from '../../test/support/temporary.js';
+import { pathOf } from '../support/plain.js';
+import { fromProject } from '../support/project.js';
+import type { Part } from './part.js';
+import {
+  bare,
+  HOLDFAST,
+  heldByHoldfast,
+  nodeCluster,
+  nodeGivenItsFd,
+  nodeServer,
+  nodeUnderPm2,
+  nodeUnderStartServer,
+  type ServerCommand,
+  underHoldfast,
+} from './peers.js';
+import { countRequests, describeRequests, type RatioTargets, type RequestSamples } from './requests.js';
+
+/** Requests per second that a server answers, bare and kept. */
+export const throughput: Part<ThroughputFigures> = {
+  title: 'Throughput',
+  needs: ['wrk', 'nginx', 'start_server'],
+  needsPm2: true,
+  measure: async (options) => ({
+    node: await countRequests(nodeCandidates, options),
+    nginx: await countRequests(nginxCandidates, options),
+  }),
+  describe: ({ node, nginx }) => {
+    const parts = [
+      describeRequests('Node', node, nodeTargets),
+      describeRequests('nginx', nginx, nginxTargets),
+    ];
+    return {
+      text: parts.map(({ text }) => text).join('\n\n'),
+      targets: parts.flatMap(({ targets }) => targets),
+    };
+  },
+};
+
+export interface ThroughputFigures {
+  readonly node: RequestSamples;
+  readonly nginx: RequestSamples;
+}
+
+const nodeTargets: RatioTargets = {
+  [HOLDFAST]: { 'keep-alive': 0.98, 'a connection each': 0.98 },
+  [nodeGivenItsFd.name]: { 'keep-alive': 0.99, 'a connection each': 0.99 },
+};
+
+const nginxTargets: RatioTargets = {
+  [HOLDFAST]: { 'keep-alive': 0.98, 'a connection each': 0.93 },
+};
+
+const nodeCandidates = [
+  bare(nodeServer),
+  bare(nodeServer, 'bare again'),
+  heldByHoldfast,
+  nodeGivenItsFd,
+  nodeUnderPm2,
+  nodeCluster,
+  nodeUnderStartServer,
+];
+
+const nginxServer: ServerCommand = (port) => {
+  const folder = temporaryFolder();
+  const conf = readFileSync(fromProject('bench', 'servers', 'nginx.conf'), 'utf8')
+    .replaceAll('@DIR@', folder)
+    .replaceAll('@PORT@', `${port}`);
+  writeFileSync(join(folder, 'nginx.conf'), conf);
+  return [pathOf('nginx'), '-c', join(folder, 'nginx.conf')];
+};
+
+const nginxCandidates = [bare(nginxServer), bare(nginxServer, 'bare again'), underHoldfast(nginxServer)];

@@ -1,0 +1,95 @@
+import { expect, test } from 'vitest';
+import { describeProgram } from '../../src/cli/program.js';
+import type { StartOptions } from '../support/process.js';
+import { temporaryFolder } from '../support/temporary.js';
+import { runHoldfast } from './holdfast.js';
+
+const commands = describeProgram().commands.map((command) => command.name());
+
+test('the commands are those that the help lists', async () => {
+  const { code, stdout } = await runHoldfast(['--help']);
+  expect(code).toBe(0);
+  expect(commands).toEqual(['run', 'status', 'stop', 'doctor', 'completion', 'help']);
+  for (const command of commands) expect(stdout).toMatch(new RegExp(`^ {2}${command} `, 'm'));
+});
+
+test('the help of every command ends with two examples', async () => {
+  for (const args of [[], ...commands.map((command) => [command])]) {
+    const { code, stdout, stderr } = await runHoldfast([...args, '--help']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const examples = stdout.split('\nExamples:\n')[1]?.trimEnd().split('\n') ?? [];
+    expect(examples).toHaveLength(2);
+    expect(new Set(examples).size).toBe(2);
+    for (const example of examples) expect(example).toContain(['holdfast', ...args].join(' '));
+  }
+});
+
+test('help COMMAND and COMMAND --help say the same', async () => {
+  expect(await runHoldfast(['help', 'run'])).toEqual(await runHoldfast(['run', '--help']));
+  expect(await runHoldfast(['help'])).toEqual(await runHoldfast(['--help']));
+});
+
+test('the usage of run shows where the server stands, and every default', async () => {
+  const { stdout } = await runHoldfast(['run', '--help']);
+  expect(stdout).toMatch(/^Usage: holdfast run \[options\] -- command\.\.\.$/m);
+  const text = stdout.replace(/\s+/g, ' ');
+  for (const value of ['"on-failure"', '30s', '"SIGTERM"', '10s', '"text"']) {
+    expect(text).toContain(`default: ${value})`);
+  }
+});
+
+test('without a command the help goes to stderr', async () => {
+  const { code, stdout, stderr } = await runHoldfast([]);
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+  expect(stderr).toContain('Usage: holdfast');
+});
+
+const WRONG: readonly (readonly [line: string, says: RegExp])[] = [
+  ['frob', /^holdfast: unknown command 'frob'\n.*holdfast run -- COMMAND\n$/],
+  ['node server.js', /^holdfast: unknown command 'node'\n.*holdfast run -- COMMAND\n$/],
+  ['stauts', /Did you mean status\?/],
+  ['help frob', /^holdfast: unknown command 'frob'/],
+  ['--frob', /^holdfast: unknown option '--frob'/],
+  [
+    'run',
+    /^holdfast: there is no command to run; it stands after --, as in: holdfast run -- node server\.js \[/,
+  ],
+  ['run --', /^holdfast: there is no command to run/],
+  ['run --name shop', /^holdfast: there is no command to run/],
+  [
+    'run --nme shop -- true',
+    /^holdfast: unknown option '--nme'\n\(Did you mean --name\?\)\nholdfast run --help/,
+  ],
+  [
+    'run --restart sometimes -- true',
+    /'sometimes' is invalid\. Allowed choices are always, on-failure, never\./,
+  ],
+  ['run --log xml -- true', /'xml' is invalid\. Allowed choices are text, json\./],
+  ['run --hold-for long -- true', /"long" is no time; write 500ms, 10s, 2m or 1h/],
+  ['run --stop-signal SIGFOO -- true', /"SIGFOO" is no signal .* SIGTERM, SIGINT/],
+  ['run --listen 99999 -- true', /--listen 99999: a port is a number from 1 to 65535/],
+  ['run --name a/b -- true', /"a\/b" cannot be a keeper's name/],
+  ['run --name', /^holdfast: option '--name <name>' argument missing/],
+  ['status --frob', /^holdfast: unknown option '--frob'\nholdfast status --help tells more\n$/],
+  ['status one two', /^holdfast: too many arguments for 'status'/],
+  ['stop --timeout soon', /"soon" is no time/],
+  ['doctor please', /^holdfast: too many arguments for 'doctor'/],
+  ['completion', /^holdfast: missing required argument 'shell'/],
+];
+
+for (const [line, says] of WRONG) {
+  test(`"holdfast ${line}" exits 2 and says what is wrong`, async () => {
+    const { code, stdout, stderr } = await runHoldfast(line.split(' '), withState());
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toMatch(says);
+  });
+}
+
+test('what stands after -- belongs to the server, whatever it looks like', async () => {
+  const { code, stdout } = await runHoldfast(['run', '--', 'echo', '--name', '--help', '-V'], withState());
+  expect({ code, stdout }).toEqual({ code: 0, stdout: '--name --help -V\n' });
+});
+
+function withState(): StartOptions {
+  return { env: { HOLDFAST_STATE_DIR: temporaryFolder() } };
+}

@@ -1,0 +1,55 @@
+import { expect, test } from 'vitest';
+import { describeStart, measureStart } from '../../bench/start.js';
+import { holdfast } from '../support/keeper.js';
+import { project, run } from './holdfast.js';
+
+const TARGET = 1.3;
+
+test(`holdfast --version takes at most ${TARGET} times what node -e 0 takes`, () => {
+  const figures = measureStart(20);
+  console.log(describeStart(figures));
+  expect(figures.ratio).toBeLessThanOrEqual(TARGET);
+});
+
+test('--version loads nothing but itself', async () => {
+  expect(await loadedBy('--version')).toEqual(['dist/cli/main.js', 'dist/version.js']);
+});
+
+test('help loads the description of the commands and nothing that runs one', async () => {
+  const own = ['cli/duration.js', 'cli/main.js', 'cli/program.js', 'errors.js', 'platform.js', 'version.js'];
+  for (const args of [['--help'], ['run', '--help'], ['help', 'stop']]) {
+    const loaded = await loadedBy(...args);
+    expect(loaded.filter((file) => file.startsWith('dist/'))).toEqual(own.map((file) => `dist/${file}`));
+    const packages = loaded.filter((file) => !file.startsWith('dist/'));
+    expect(new Set(packages.map((file) => file.split('/')[1]))).toEqual(new Set(['commander']));
+  }
+});
+
+test('status loads no log and no doctor', async () => {
+  const loaded = await loadedBy('status', 'nobody');
+  expect(loaded.filter((file) => /\/koffi\//.test(file))).not.toEqual([]);
+  expect(loaded.filter((file) => /pino|dist\/(doctor|cli\/(run|stop|doctor|completion))/.test(file))).toEqual(
+    [],
+  );
+});
+
+/** Names on stderr every module that is loaded. */
+const HOOKS = `
+import { writeSync } from 'node:fs';
+export async function load(url, context, next) {
+  if (url.startsWith('file:')) writeSync(2, 'loads ' + url + '\\n');
+  return next(url, context);
+}`;
+const REGISTER = `import { register } from 'node:module'; register(${JSON.stringify(dataUrl(HOOKS))});`;
+
+/** The files that the command loads, within the project, sorted. */
+async function loadedBy(...args: readonly string[]): Promise<readonly string[]> {
+  const [node = '', main = ''] = holdfast;
+  const { stderr } = await run([node, '--import', dataUrl(REGISTER), main, ...args]);
+  const files = [...stderr.matchAll(/^loads file:\/\/(.*)$/gm)].map(([, path = '']) => path);
+  return files.map((file) => decodeURI(file).replace(project, '')).sort();
+}
+
+function dataUrl(script: string): string {
+  return `data:text/javascript,${encodeURIComponent(script)}`;
+}

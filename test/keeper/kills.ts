@@ -1,0 +1,126 @@
+import { expect } from 'vitest';
+import { bodyOf } from '../support/http.js';
+import { type RunningKeeper, startKeeper } from '../support/keeper.js';
+import { type Load, type LoadFailure, type LoadResult, startLoad } from '../support/load.js';
+import { testNeeding } from '../support/needing.js';
+import { freePort } from '../support/ports.js';
+import { descendantsOf, isAlive, listeners } from '../support/proc.js';
+import type { TestServer } from '../support/servers.js';
+import { until } from '../support/wait.js';
+import { freeze, queueClients } from './clients.js';
+
+const KILLS = 20;
+const RATE_PER_SECOND = 200;
+const QUEUED = 50;
+/** Requests on their way while a server keeps up with the load. */
+const FEW = 10;
+/** What the load must get from a server that keeps up, before that one is killed. */
+const ANSWERS_BETWEEN = 40;
+
+/** One kill of a server's first process. Times in ms since the start of the load. */
+interface Kill {
+  readonly atMs: number;
+  /** When the next server was seen to run; what is left of the killed one's tree has been ended by then. */
+  readonly replacedAtMs: number;
+  /** The killed server's processes. */
+  readonly tree: readonly number[];
+}
+
+/** The test that every server of "unmodified servers" has to pass. */
+export function testKills(server: TestServer): void {
+  testNeeding(server.needs)(
+    `${server.name}: of clients that come steadily, ${KILLS} kills with SIGKILL refuse none and leave none waiting`,
+    async () => {
+      const port = await freePort();
+      const keeper = startKeeper(server.command(port), { flags: ['--max-backoff', '0s'] });
+      await keeper.holding();
+      const sockets = inodes(port);
+      const startMs = performance.now();
+      const load = startLoad({ port, ratePerSecond: RATE_PER_SECOND, timeoutMs: 15_000, maxOpen: 4_000 });
+      await answered(load);
+      const kills: Kill[] = [];
+      for (let i = 0; i < KILLS; i++) {
+        kills.push(await kill(keeper, startMs));
+        expect(inodes(port)).toEqual(sockets);
+        await answered(load);
+      }
+      const result = await load.stop();
+      expect(inodes(port)).toEqual(sockets);
+      expectNothingLost(result, kills);
+      expectNobodyOutlives(result, kills);
+    },
+    90_000,
+  );
+}
+
+/** The test that no kill loses who has connected and was not accepted yet. */
+export function testQueueAtKill(server: TestServer): void {
+  testNeeding(server.needs)(
+    `${server.name}: clients in the queue of a killed server are served by the next`,
+    async () => {
+      const port = await freePort();
+      const keeper = startKeeper(server.command(port));
+      await keeper.holding();
+      await bodyOf(port);
+      const worker = keeper.worker();
+      const tree = [worker, ...descendantsOf(worker)];
+      for (const pid of tree) await freeze(pid);
+      const queue = await queueClients(port, QUEUED);
+      process.kill(worker, 'SIGKILL');
+      const outcomes = await queue.outcomes;
+      const lost = outcomes.filter((outcome) => typeof outcome === 'string' && outcome !== 'answered');
+      expect(lost).toEqual([]);
+      expect(outcomes.filter((outcome) => tree.includes(Number(outcome)))).toEqual([]);
+    },
+  );
+}
+
+async function answered(load: Load): Promise<void> {
+  await until('a server that keeps up', () => unanswered(load) <= FEW, { timeoutMs: 20_000 });
+  const { ok } = load.counts();
+  await until('more answers', () => load.counts().ok >= ok + ANSWERS_BETWEEN, { timeoutMs: 20_000 });
+}
+
+function unanswered(load: Load): number {
+  const { sent, ok, refused, reset, eof, hung, other } = load.counts();
+  return sent - ok - refused - reset - eof - hung - other;
+}
+
+async function kill(keeper: RunningKeeper, startMs: number): Promise<Kill> {
+  const worker = keeper.worker();
+  const tree = [worker, ...descendantsOf(worker)];
+  const atMs = performance.now() - startMs;
+  await keeper.crash();
+  return { atMs, replacedAtMs: performance.now() - startMs, tree };
+}
+
+/** Only what the killed processes were answering may be lost. */
+function expectNothingLost(result: LoadResult, kills: readonly Kill[]): void {
+  const { refused, hung, skipped, other } = result;
+  expect({ refused, hung, skipped, other }).toEqual({ refused: 0, hung: 0, skipped: 0, other: 0 });
+  expect(result.failures.filter((failure) => !isOfAKill(failure, kills))).toEqual([]);
+  expect(result.ok).toBe(result.sent - result.failures.length);
+}
+
+function isOfAKill({ startedAtMs, endedAtMs }: LoadFailure, kills: readonly Kill[]): boolean {
+  return kills.some(({ atMs, replacedAtMs, tree }) => {
+    // A first process's children answer on until the keeper has ended them too.
+    const lastMs = tree.length === 1 ? atMs : replacedAtMs;
+    return startedAtMs <= lastMs && endedAtMs >= atMs;
+  });
+}
+
+/** No process of a killed server answers once the next one runs. */
+function expectNobodyOutlives(result: LoadResult, kills: readonly Kill[]): void {
+  expect(kills.flatMap(({ tree }) => tree).filter(isAlive)).toEqual([]);
+  const late = result.processes.filter(({ pid, lastAtMs }) =>
+    kills.some(({ tree, replacedAtMs }) => tree.includes(pid) && lastAtMs > replacedAtMs),
+  );
+  expect(late).toEqual([]);
+}
+
+function inodes(port: number): number[] {
+  return listeners(port)
+    .map(({ inode }) => inode)
+    .sort();
+}

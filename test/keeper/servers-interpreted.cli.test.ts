@@ -1,0 +1,8 @@
+import { nodeHttp, pythonHttp } from '../support/servers.js';
+import { testKills, testQueueAtKill } from './kills.js';
+
+testKills(nodeHttp);
+testQueueAtKill(nodeHttp);
+
+testKills(pythonHttp);
+testQueueAtKill(pythonHttp);
