@@ -58,10 +58,13 @@ const TREE_LOOK_MS = 25;
 const DAEMON_LOOK_MS = 100;
 /** A process that SIGKILL does not end in this time hangs in the kernel; nobody can wait for it. */
 const UNKILLABLE_MS = 5_000;
+const REHEARSALS = 1;
 const LISTENING_LOOK_MS = 100;
 const NOTHING_LISTENS_MS = 5_000;
 /** At the stop: how long connections that are queued already may take to be accepted. */
 const QUEUE_DRAIN_MS = 1_000;
+/** Node fires a longer timer at once. */
+const TIMER_MAX_MS = 0x7fffffff;
 const STATE_WRITE_MS = 20;
 const KEY_SIGNALS: ReadonlySet<NodeJS.Signals> = new Set(['SIGINT', 'SIGQUIT', 'SIGHUP']);
 const KEY_SIGNAL_MS = 20;
@@ -337,11 +340,13 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       this.#handed,
       { generation: this.#starts, ignoreHangup: this.#duties.ignoresHangup },
     );
-    const { pid, exited } = await spawner.spawn({
+    const spawned = spawner.spawn({
       ...handed,
       cwd: this.#cwd,
       ...(this.#identity === undefined ? {} : { credentials: this.#identity }),
     });
+    if (this.#starts === 1) this.#rehearse();
+    const { pid, exited } = await spawned;
     const root = { pid, startTime: processStat(pid)?.startTime ?? 0 };
     const worker: Worker = {
       root,
@@ -363,6 +368,12 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (this.#handed.length > 0) this.#attendance.handed(this.#handed.map(({ held }) => held));
     // A stop that was asked for while this start was on its way had nobody to signal.
     if (this.#lifecycle.phase === 'stopping') signalProcess(root, this.#lifecycle.policy.stopSignal);
+  }
+
+  /** While the first server loads, what its bind and listen will need is used for the first time. */
+  #rehearse(): void {
+    this.#poller?.rehearse();
+    for (let round = 0; round < REHEARSALS; round++) this.#trap?.rehearse();
   }
 
   /** Without a trap nobody tells when the worker listens. */
@@ -553,7 +564,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   #startTimer(timer: TimerName, ms: number): void {
     clearTimeout(this.#timers.get(timer));
-    const wait = timer === 'backoff' ? Math.round(ms * (1 - JITTER + 2 * JITTER * Math.random())) : ms;
+    const spread = timer === 'backoff' ? Math.round(ms * (1 - JITTER + 2 * JITTER * Math.random())) : ms;
+    const wait = Math.min(spread, TIMER_MAX_MS);
     if (timer === 'backoff') {
       this.#say({ type: 'restarting', inMs: wait, failures: this.#lifecycle.failures });
     }

@@ -124,6 +124,38 @@ export class Trap {
     if (!this.#stopped) answer(this.#options.notifier, call.id, outcome);
   }
 
+  /**
+   * Goes once through what a bind and a listen need, with a socket of our own: the first use of each native function
+   * costs up to a millisecond, which the first server would wait.
+   */
+  rehearse(): void {
+    const fd = streamSocket('ipv4');
+    try {
+      const address: InetAddress = { family: 'ipv4', host: '127.0.0.1', port: 0 };
+      const { pid } = process;
+      withCopy(threadGroup(pid) ?? pid, fd, (socket) => {
+        const place = socket.placeAt(address);
+        this.#isTaken(place, false);
+        if (socket.copy !== undefined) carryOptions(socket.copy, fd);
+        epollRegistrations(pid, socket.inode);
+        for (const at of fdsOfSocket(pid, socket.inode)) fdFlags(pid, at);
+        setReuseAddress(fd, true);
+        bind(fd, address);
+        listenAs(fd, place, true);
+        steer(fd, 0);
+        close(duplicate(fd));
+        return localInetAddress(fd);
+      });
+      stillWaits(this.#options.notifier, 0n);
+      answer(this.#options.notifier, 0n, RUN);
+    } catch (error) {
+      // Where copies are not allowed there is less to rehearse; what matters will say so itself.
+      if (errorCode(error) !== 'EPERM') throw error;
+    } finally {
+      close(fd);
+    }
+  }
+
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#madeLook);
@@ -187,7 +219,7 @@ export class Trap {
     if (held) {
       // Never the program's own listen: a smaller backlog would cut the queue that clients wait in.
       acceptClients(held);
-      this.#options.listened(held, socket.pid, true);
+      this.#tellListened(held, socket.pid, true);
       return { value: 0 };
     }
     const bound = this.#bound.get(socket.inode);
@@ -215,8 +247,13 @@ export class Trap {
       this.#held.release(replaces);
       if (steered) steer(fd, 0);
     }
-    this.#options.listened(held, pid, replaces !== undefined);
+    this.#tellListened(held, pid, replaces !== undefined);
     return { value: 0 };
+  }
+
+  /** After the answer: the server must not wait for what the keeper does then. */
+  #tellListened(held: HeldSocket, pid: number, again: boolean): void {
+    queueMicrotask(() => this.#options.listened(held, pid, again));
   }
 
   /** Puts the held socket where the program has its fresh one. */

@@ -3,6 +3,7 @@ import { close } from './fd.js';
 import { check, declare, declareAsync, type Fd } from './libc.js';
 
 const eventfd = declare('int eventfd(unsigned int value, int flags)');
+const read = declare('intptr_t read(int fd, void *bytes, size_t count)');
 const write = declare('intptr_t write(int fd, const void *bytes, size_t count)');
 const poolGetpid = declareAsync('int getpid()');
 
@@ -38,10 +39,20 @@ export class Poller {
     removeFromEpoll(this.#epoll, fd);
   }
 
+  /** Wakes the sleeping thread once, to no other effect: the first time costs more than all later ones. */
+  rehearse(): void {
+    this.#callbacks.set(this.#wake, () => void read(this.#wake, Buffer.alloc(8), 8));
+    this.#wakeUp();
+  }
+
   /** Lets the pool's thread go. Safe in a process 'exit' handler: it blocks on nothing. */
   close(): void {
     if (!this.#open) return;
     this.#open = false;
+    this.#wakeUp();
+  }
+
+  #wakeUp(): void {
     const one = Buffer.alloc(8);
     one.writeBigUInt64LE(1n, 0);
     write(this.#wake, one, one.length);

@@ -34,7 +34,7 @@ zpty -n -w session "$LINE"$'\\t'
 while zpty -r session seen; do :; done 2>/dev/null
 cat $ANSWER`;
 const INSIDE_ZSH = `
-autoload -Uz compinit && compinit -u -D
+autoload -Uz compinit && compinit -u -d $DUMP
 source $SCRIPT
 bindkey '^I' complete-word
 compadd() {
@@ -54,7 +54,6 @@ async function complete(shell: Shell, line: string, env: NodeJS.ProcessEnv = {})
     writeFileSync(join(folder, name), content);
     return join(folder, name);
   };
-  const { stdout: script } = await runHoldfast(['completion', shell]);
   const { code, stdout, stderr } = await run([binaryOf(shell), ...ASK[shell]], {
     cwd: folder,
     env: {
@@ -66,7 +65,8 @@ async function complete(shell: Shell, line: string, env: NodeJS.ProcessEnv = {})
       XDG_DATA_HOME: folder,
       TERM: 'dumb',
       LINE: line,
-      SCRIPT: file('script', script),
+      SCRIPT: file('script', await scriptOf(shell)),
+      DUMP: dump,
       INSIDE: file('inside', INSIDE_ZSH),
       ANSWER: file('answer', ''),
     },
@@ -75,6 +75,16 @@ async function complete(shell: Shell, line: string, env: NodeJS.ProcessEnv = {})
   // fish prints the description after a tab.
   const words = stdout.split('\n').map((line) => line.replace(/\t.*/, ''));
   return [...new Set(words)].filter((word) => word !== '').sort();
+}
+
+const scripts = new Map<Shell, string>();
+/** What zsh knows of its own completions: found out once. */
+const dump = join(temporaryFolder(), 'zcompdump');
+
+async function scriptOf(shell: Shell): Promise<string> {
+  const script = scripts.get(shell) ?? (await runHoldfast(['completion', shell])).stdout;
+  scripts.set(shell, script);
+  return script;
 }
 
 const ASK: Readonly<Record<Shell, readonly string[]>> = {
@@ -138,7 +148,7 @@ testNeeding('bash')('bash completes a value after an equals sign', async () => {
 testNeeding(['bash', 'zsh', 'fish'])('the scripts have no faults of syntax', async () => {
   const file = join(temporaryFolder(), 'script');
   for (const shell of ['bash', 'zsh', 'fish'] as const) {
-    writeFileSync(file, (await runHoldfast(['completion', shell])).stdout);
+    writeFileSync(file, await scriptOf(shell));
     expect(await run([binaryOf(shell), '-n', file])).toEqual({ code: 0, stdout: '', stderr: '' });
   }
 });

@@ -14,8 +14,8 @@ import { nodeHttp, staticHttp, trap, trapPath } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until, within } from '../support/wait.js';
 import { freeze, outcomeOf, queueClients } from './clients.js';
-import { ANSWER, IMPORTS, python } from './programs.js';
 import { sh } from './inline.js';
+import { ANSWER, IMPORTS, python } from './programs.js';
 import { inodesOf, listenerFds } from './sockets.js';
 
 testNeeding('cc')(

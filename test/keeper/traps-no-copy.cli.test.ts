@@ -10,7 +10,7 @@ import { start } from '../support/process.js';
 import { nodeHttp, pythonHttp, staticHttp, type TestServer, trap, trapPath } from '../support/servers.js';
 import { until, within } from '../support/wait.js';
 import { freeze, outcomeOf, queueClients } from './clients.js';
-import { BINDS_TWICE, listenersPy, python } from './programs.js';
+import { BINDS_TWICE, IMPORTS, listenersPy, python } from './programs.js';
 import { listenerFds } from './sockets.js';
 
 /** As in a container whose profile refuses pidfd_getfd. */
@@ -176,3 +176,22 @@ testNeeding('cc')(
     expect(inForce || /option/.test(keeper.process.stderr), `${body}\n${keeper.process.stderr}`).toBe(true);
   },
 );
+
+testNeeding(['cc', 'python3', 'root'])(
+  'where fds cannot be copied, a server that binds to a device is bound to it, or does not serve',
+  async () => {
+    const port = await freePort();
+    const keeper = startKeeper(python(BINDS_TO_DEVICE, port), noCopies);
+    const [, device] = await keeper.process.line(/^device (.*)$/);
+    expect(device).toBe('lo');
+  },
+);
+
+const BINDS_TO_DEVICE: string = `${IMPORTS}
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'lo')
+s.bind(('127.0.0.1', int(sys.argv[1])))
+s.listen(5)
+print('device', s.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16).rstrip(b'\\0').decode(), flush=True)
+signal.pause()
+`;

@@ -80,6 +80,21 @@ testNeeding('python3')(
   },
 );
 
+testNeeding('python3')(
+  'trap 2.1: of two keepers that listen at the same moment one has the port',
+  async () => {
+    const port = await freePort();
+    const startMs = Date.now() + 1_500;
+    const keepers = ['first', 'second'].map((name) =>
+      startKeeper(python(LISTENS_AT_ONCE, port, 200, startMs), { name, flags: ['--restart', 'never'] }),
+    );
+    const lines = await Promise.all(keepers.map((keeper) => keeper.process.line(/^listening: ([01]+)$/)));
+    const [one = '', other = ''] = lines.map(([, listening]) => listening);
+    const counts = [...one].map((isListening, index) => Number(isListening) + Number(other[index]));
+    expect(counts).toEqual(Array(200).fill(1));
+  },
+);
+
 test('two keepers of different ports do not meet', async () => {
   const [one, other] = (await freePorts(2)) as [number, number];
   const first = startKeeper(nodeHttp.command(one), { name: 'first' });
@@ -440,4 +455,24 @@ first.stdout.readline() # it listens
 print('first is', first.pid, flush=True)
 print('second ended with', subprocess.call(command), flush=True)
 first.wait()
+`;
+
+// Binds 127.0.1.N:PORT and listens there at an appointed moment, one after the other; says where it may.
+const LISTENS_AT_ONCE: string = `
+import socket, sys, time
+port, count, start = (int(text) for text in sys.argv[1:])
+kept, listening = [], ''
+for index in range(count):
+    s = socket.socket()
+    try:
+        s.bind(('127.0.1.%d' % (index + 1), port))
+        while time.time() < start / 1000 + index * 0.02: pass
+        s.listen(5)
+        kept.append(s)
+        listening += '1'
+    except OSError:
+        s.close()
+        listening += '0'
+print('listening:', listening, flush=True)
+time.sleep(60)
 `;

@@ -7,7 +7,7 @@ import { startLoad } from '../support/load.js';
 import { testNeeding } from '../support/needing.js';
 import { freePort } from '../support/ports.js';
 import { descendantsOf, isAlive, listeningInode } from '../support/proc.js';
-import { gunicorn, nodeHttp } from '../support/servers.js';
+import { gunicorn, nginx, nodeHttp } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 import { outcomeOf } from './clients.js';
@@ -172,6 +172,20 @@ test('what ignores the stop signal and outlives its first process gets SIGKILL a
   keeper.process.kill('SIGTERM');
   expect(await keeper.process.end()).toEqual({ code: 137, signal: null });
   expect(all.filter(isAlive)).toEqual([]);
+});
+
+testNeeding(nginx.needs)('a server of which every process is killed at once is started again', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nginx.command(port));
+  await keeper.holding();
+  const { server, inode } = await serving(port);
+  const all = [keeper.worker(), ...descendantsOf(keeper.worker())];
+  await keeper.restarts(() => {
+    for (const pid of all) process.kill(pid, 'SIGKILL');
+  });
+  expect(all).toContain(server);
+  expect(all).not.toContain(await pidOf(port));
+  expect(listeningInode(port)).toBe(inode);
 });
 
 test('a server that a loop around it starts again needs no restart of ours', async () => {

@@ -78,6 +78,7 @@ export function startKeeper(command: readonly string[], options: KeeperOptions =
     const before = state();
     await end();
     const next = (): number | undefined => {
+      if (process.exit !== undefined) throw new Error(`the keeper ended instead: ${process.stderr}`);
       const now = stateNow();
       // The start is counted a moment before its process is known.
       const isNext =

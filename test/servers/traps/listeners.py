@@ -1,7 +1,7 @@
 # The traps: several sockets in one server, IPv6 with and without IPv4, and sockets that nobody should hold (port 0,
 # UDP, unix). Each argument is a socket. A TCP or unix socket answers HTTP with `pid P` and `at ARGUMENT`.
 # Usage: listeners.py SOCKET..., where SOCKET is one of these, with options after commas
-#   127.0.0.1:8080     [::1]:8080    TCP; port 0 for any. Options: v6only, dual, reuseport, inheritable
+#   127.0.0.1:8080     [::1]:8080    TCP; port 0 for any. Options: v6only, dual, reuseport, inheritable, mptcp, device=lo
 #   udp:127.0.0.1:8080               sends back `pid P`
 #   unix:/path                       the file is removed first
 #   fd:3                             a listening socket that was handed over
@@ -12,11 +12,14 @@ import socket
 import sys
 import threading
 
+IPPROTO_MPTCP = 262
+
 
 def tcp(address, options):
     host, port = address.rsplit(":", 1)
     ipv6 = host.startswith("[")
-    made = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET)
+    protocol = IPPROTO_MPTCP if "mptcp" in options else 0
+    made = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_STREAM, protocol)
     if "v6only" in options:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     if "dual" in options:
@@ -25,7 +28,12 @@ def tcp(address, options):
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if "inheritable" in options:
         made.set_inheritable(True)
-    made.bind((host.strip("[]"), int(port)))
+    for option in options:
+        if option.startswith("device="):
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, option[len("device=") :].encode())
+    # getaddrinfo reads a scope, as in fe80::1%lo
+    family, *_, at = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+    made.bind(at if family == made.family else (host.strip("[]"), int(port)))
     made.listen(64)
     return made
 
