@@ -1,6 +1,6 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
-import { HoldfastError } from '../errors.js';
+import { errorCode, HoldfastError } from '../errors.js';
 import type { Fd } from '../kernel/libc.js';
 import type { HeldSocket } from './held.js';
 import type { ListenRequest } from './listen-address.js';
@@ -112,16 +112,23 @@ function starterSpelling({ spelling, address }: ListenRequest): string {
   return address.family === 'unix' ? address.path : spelling;
 }
 
+/** As execvp(3) does it, folders that may not be entered are passed over. */
 function isFile(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+  return isTrue(() => statSync(path, { throwIfNoEntry: false })?.isFile() === true);
 }
 
 function isExecutable(path: string): boolean {
-  try {
+  return isTrue(() => {
     accessSync(path, constants.X_OK);
     return true;
-  } catch {
-    // EACCES is the answer "no"; the caller tells it apart from a missing file.
-    return false;
+  });
+}
+
+function isTrue(look: () => boolean): boolean {
+  try {
+    return look();
+  } catch (error) {
+    if (errorCode(error) === 'EACCES' || errorCode(error) === 'ENOTDIR') return false;
+    throw error;
   }
 }

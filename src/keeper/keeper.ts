@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { closeSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errorText, HoldfastError } from '../errors.js';
+import { errorCode, errorText, HoldfastError } from '../errors.js';
 import { close } from '../kernel/fd.js';
 import type { Fd } from '../kernel/libc.js';
 import { mayCopyFds } from '../kernel/pidfd.js';
@@ -555,7 +555,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   async #closeEntrance(): Promise<void> {
     const until = performance.now() + QUEUE_DRAIN_MS;
     const open = this.#held.all().filter((held) => held.place !== undefined && isListening(held.fd));
-    for (const held of open) refuseNewConnections(held.fd);
+    for (const held of open) closeEntranceOf(held);
     const waiting = (): boolean => open.some((held) => held.claimed && queueLength(held) > 0);
     while (waiting() && performance.now() < until) await sleep(2);
     // Ours goes first, so that the server's own close refuses clients from then on.
@@ -645,6 +645,15 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (notifier !== null) close(notifier);
     removeFiles(this.#files);
     closeSync(this.#lock);
+  }
+}
+
+/** Without CAP_NET_ADMIN newer kernels let nobody filter TCP: then who comes in the last moment takes his chance. */
+function closeEntranceOf(held: HeldSocket): void {
+  try {
+    refuseNewConnections(held.fd);
+  } catch (error) {
+    if (errorCode(error) !== 'EPERM') throw error;
   }
 }
 

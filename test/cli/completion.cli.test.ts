@@ -82,9 +82,12 @@ const scripts = new Map<Shell, string>();
 const dump = join(temporaryFolder(), 'zcompdump');
 
 async function scriptOf(shell: Shell): Promise<string> {
-  const script = scripts.get(shell) ?? (await runHoldfast(['completion', shell])).stdout;
-  scripts.set(shell, script);
-  return script;
+  const known = scripts.get(shell);
+  if (known !== undefined) return known;
+  const { code, stdout, stderr } = await runHoldfast(['completion', shell]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  scripts.set(shell, stdout);
+  return stdout;
 }
 
 const ASK: Readonly<Record<Shell, readonly string[]>> = {

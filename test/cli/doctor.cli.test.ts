@@ -1,4 +1,4 @@
-import { chownSync, cpSync, mkdirSync } from 'node:fs';
+import { chownSync, cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { expect, test } from 'vitest';
@@ -113,8 +113,8 @@ test("a state folder that is another user's stands in the way", async () => {
 test('without koffi doctor says so', async () => {
   const { code, stdout } = await withoutKoffi(['doctor']);
   expect(code).toBe(1);
-  expect(stdout).toMatch(/^no +native calls +koffi: Cannot find package 'koffi'.*install holdfast again/m);
-  expect((await withoutKoffi(['status'])).stderr).toContain('ERR_MODULE_NOT_FOUND');
+  expect(stdout).toMatch(/^no +native calls +koffi: this koffi cannot be loaded.*install holdfast again/m);
+  expect((await withoutKoffi(['status'])).stderr).toContain('this koffi cannot be loaded');
 });
 
 test('elsewhere doctor says what works and what needs Linux', async () => {
@@ -174,13 +174,17 @@ function withoutKoffi(args: readonly string[], nodeOptions: readonly string[] = 
   return run([process.execPath, ...nodeOptions, main, ...args], withState());
 }
 
-/** The built project where koffi cannot be found, so that whatever loads it fails. */
+/** The built project with a koffi that fails whatever loads it. */
 function projectWithoutKoffi(): string {
   const folder = temporaryFolder();
   for (const path of ['dist', 'package.json', 'node_modules/commander', 'node_modules/pino']) {
     mkdirSync(join(folder, path, '..'), { recursive: true });
     cpSync(join(project, path), join(folder, path), { recursive: true });
   }
+  const koffi = join(folder, 'node_modules/koffi');
+  mkdirSync(koffi);
+  writeFileSync(join(koffi, 'package.json'), '{ "name": "koffi", "main": "index.js" }');
+  writeFileSync(join(koffi, 'index.js'), 'throw new Error("this koffi cannot be loaded");');
   return folder;
 }
 
