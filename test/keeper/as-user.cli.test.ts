@@ -44,7 +44,7 @@ for (const { name, needs, command } of [nodeHttp, pythonHttp, goHttp]) {
       expect(await stopped.end()).toEqual({ code: 0, signal: null });
       await keeper.process.end();
       expect(listeners(port)).toEqual([]);
-      expect((await ask(keeper, 'status', 'app').end()).code).toBe(1);
+      expect((await ask(keeper, 'status', 'app').end()).code).not.toBe(0);
     },
   );
 }

@@ -136,7 +136,6 @@ for (const flags of [[], ['--no-trap']]) {
       flags: [...flags, '--restart', 'always'],
       cwd: temporaryFolder(),
     });
-    await keeper.process.line(/started again/);
     await keeper.process.end();
     expect(startedBy(keeper)).toEqual([]);
   });

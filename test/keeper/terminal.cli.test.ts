@@ -98,7 +98,9 @@ for (const [title, after, log] of [
       expect(ignoresHangup(worker)).toBe(true);
       await closeTerminal(keeper, pid);
       expect(await outcomeOf(port)).toBe(worker);
-      const next = await keeper.crash();
+      process.kill(worker, 'SIGKILL');
+      const again = await keeper.untilState('the next start', (state) => isNext(state, worker));
+      const next = again.worker?.pid ?? 0;
       expect(ignoresHangup(next)).toBe(true);
       expect(await outcomeOf(port)).toBe(next);
       process.kill(pid, 'SIGTERM');
@@ -232,6 +234,8 @@ async function closeTerminal(keeper: RunningKeeper, job: number): Promise<void> 
 }
 
 const serves = (state: KeeperState): boolean => state.sockets.some((socket) => socket.served);
+
+const isNext = ({ worker }: KeeperState, killed: number): boolean => worker !== null && worker.pid !== killed;
 
 function ignoresHangup(pid: number): boolean {
   const ignored = /^SigIgn:\s*([0-9a-f]+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '0';

@@ -195,6 +195,20 @@ testNeeding('python3')('port 0, UDP and unix sockets pass, beside a port that is
   expect(await outcomeOf(Number(freed))).toBe('ECONNREFUSED');
 });
 
+for (const kind of ['port 0', 'a unix socket'] as const) {
+  testNeeding('python3')(
+    `a server that listens on ${kind} alone is started again after a crash`,
+    async () => {
+      const socket = kind === 'port 0' ? '127.0.0.1:0' : `unix:${join(temporaryFolder(), 'server.sock')}`;
+      const keeper = startKeeper(listenersPy(socket));
+      const [, pid] = await keeper.process.line(/^ready pid (\d+)/);
+      process.kill(Number(pid), 'SIGKILL');
+      const [, next] = await keeper.process.line(/^ready pid (\d+)/, { after: 1 });
+      expect(next).not.toBe(pid);
+    },
+  );
+}
+
 testNeeding('cc')(
   'trap 2.3: of a server that closes its port and opens it again no client is refused',
   async () => {

@@ -14,8 +14,8 @@ import { nodeHttp, pythonHttp, staticHttp, trap } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 import { freeze, outcomeOf, queueClients } from './clients.js';
+import { sh } from './inline.js';
 import { ANSWER, BINDS_TWICE, changingCommand, IMPORTS, listenersPy, python } from './programs.js';
-import { sh } from './shell.js';
 import { listenerFds } from './sockets.js';
 
 const SOMAXCONN = Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8'));

@@ -75,7 +75,8 @@ test('children are told, those of other threads and those that are zombies too',
   const own = await shell('sleep 1000 & echo ready; read x');
   expect(childrenOf(process.pid)).toContain(own.pid);
   const [sleeper = 0] = childrenOf(own.pid) ?? [];
-  expect(processStat(sleeper)).toMatchObject({ ppid: own.pid, comm: 'sleep' });
+  await until('its program', () => processStat(sleeper)?.comm === 'sleep');
+  expect(processStat(sleeper)).toMatchObject({ pid: sleeper, ppid: own.pid });
 
   const thread = new Worker(
     `const { parentPort } = require('node:worker_threads');
