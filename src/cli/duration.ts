@@ -13,7 +13,8 @@ export function parseDuration(text: string): number {
 
 /** `950 ms`, `12 s`, `3 min`. */
 export function formatDuration(ms: number): string {
-  if (ms < 1_000) return `${Math.round(ms)} ms`;
-  if (ms < 120_000) return `${Number((ms / 1_000).toFixed(1))} s`;
+  // Rounded before the unit is chosen, so that nothing reads 1000 ms or 120 s.
+  if (Math.round(ms) < 1_000) return `${Math.round(ms)} ms`;
+  if (Math.round(ms / 100) < 1_200) return `${Number((ms / 1_000).toFixed(1))} s`;
   return `${Math.round(ms / 60_000)} min`;
 }

@@ -1,5 +1,4 @@
 import { writeSync } from 'node:fs';
-import { errorCode } from '../errors.js';
 import { describeStranger, type Notice } from '../keeper/notices.js';
 import { formatDuration } from './duration.js';
 
@@ -73,8 +72,8 @@ function levelOf({ type }: Notice): 'info' | 'warn' {
 function writeLine(line: string): void {
   try {
     writeSync(STDERR, line);
-  } catch (error) {
-    const code = errorCode(error);
-    if (code !== 'EIO' && code !== 'EPIPE' && code !== 'EAGAIN') throw error;
+  } catch {
+    // The terminal or pipe is gone (EIO, EPIPE) or the disk full (ENOSPC): there is nowhere left to say so, and a
+    // keeper does not end for want of a log.
   }
 }

@@ -4,6 +4,7 @@ import { Keeper, type ProcessDuties } from '../keeper/keeper.js';
 import type { RestartPolicy } from '../keeper/lifecycle.js';
 import type { Notice } from '../keeper/notices.js';
 import type { KeepOptions } from '../keeper/options.js';
+import { openFilesLimit, setOpenFilesLimit } from '../kernel/limits.js';
 import { openFiles, processStat } from '../kernel/procfs.js';
 import { restoreModes, terminalModes } from '../kernel/terminal.js';
 import { explainTrap } from './explain-trap.js';
@@ -32,9 +33,10 @@ export async function run(command: readonly string[], flags: RunFlags): Promise<
   const modes = terminalModes(STDIN);
   const onNotice = (notice: Notice): void => {
     log(notice);
-    // A server that died in raw mode would leave the terminal without echo.
-    if (notice.type === 'exited' && modes) restoreModes(STDIN, modes);
+    // A server that died in raw mode would leave the terminal without echo. From the background it is not ours to set.
+    if (notice.type === 'exited' && modes && isInForeground()) restoreModes(STDIN, modes);
   };
+  restoreOpenFilesLimit();
   const ignoresHangup = isUnderNohup();
   const options = { ...keepOptions(command, flags), onNotice };
   const keeperIsThere = handleSignals(ignoresHangup);
@@ -77,11 +79,16 @@ async function startKeeper(
     return await Keeper.start(options, duties);
   } catch (error) {
     if (!(error instanceof HoldfastError) || error.code !== 'ERR_HOLDFAST_TRAP_UNAVAILABLE') throw error;
-    const { text, goesOn } = explainTrap(error, (options.listen ?? []).length > 0);
+    const { text, goesOn } = explainTrap(error, hasSockets(options));
     if (!goesOn) throw new HoldfastError(error.code, text, error.cause);
     options.onNotice({ type: 'warning', text });
     return Keeper.start({ ...options, trap: false }, duties);
   }
+}
+
+/** Whether there are sockets to keep without a trap: named ones, or a service manager's. */
+function hasSockets({ listen = [] }: KeepOptions): boolean {
+  return listen.length > 0 || process.env.LISTEN_PID === String(process.pid);
 }
 
 /** Handles signals from now on; those that come before there is a keeper are acted on when it is given. */
@@ -96,8 +103,8 @@ function handleSignals(ignoresHangup: boolean): (keeper: Keeper) => void {
   };
   const hadTerminal = processStat('self')?.terminal !== 0;
   on('SIGTERM', (kept) => void kept.stop());
-  on('SIGINT', (kept) => void kept.stop('SIGINT', isInForeground()));
-  on('SIGQUIT', (kept) => void kept.stop('SIGQUIT', isInForeground()));
+  on('SIGINT', (kept) => void kept.stop('SIGINT', reachesServer(kept)));
+  on('SIGQUIT', (kept) => void kept.stop('SIGQUIT', reachesServer(kept)));
   on('SIGHUP', (kept) => {
     if (ignoresHangup) return;
     if (hadTerminal) void kept.stop();
@@ -114,10 +121,26 @@ function handleSignals(ignoresHangup: boolean): (keeper: Keeper) => void {
   };
 }
 
+/** Whether what the terminal sends us it sends to the server too. */
+function reachesServer(keeper: Keeper): boolean {
+  const { worker } = keeper.status();
+  const server = worker === null ? undefined : processStat(worker.pid);
+  return isInForeground() && server?.processGroup === processStat('self')?.processGroup;
+}
+
 /** Whether the terminal's keys reach the server too, as it is in our process group. */
 function isInForeground(): boolean {
   const stat = processStat('self');
   return stat !== undefined && stat.terminal !== 0 && stat.foregroundGroup === stat.processGroup;
+}
+
+/**
+ * Node raises its soft limit of open files to the hard one when it starts, and the server would inherit that. The
+ * parent's soft limit is what a bare server would have, unless somebody set ours apart from the parent's.
+ */
+function restoreOpenFilesLimit(): void {
+  const [ours, parents] = [openFilesLimit('self'), openFilesLimit(process.ppid)];
+  if (ours !== undefined && parents !== undefined && ours.hard === parents.hard) setOpenFilesLimit(parents);
 }
 
 /**

@@ -1,7 +1,7 @@
 import { stopListening } from '../kernel/socket.js';
 import { describeHeld, type HeldSocket, type HeldSockets, isServed, queueLength } from './held.js';
 import type { Notice } from './notices.js';
-import { isAlive, stillHolds, type WorkerTree } from './tree.js';
+import { currentHolders, isAlive, stillHolds, type WorkerTree } from './tree.js';
 
 /** How long after listen a process must still have the socket for it to be a server's and not a port probe's. */
 const CONFIRM_MS = 100;
@@ -39,17 +39,19 @@ export class Attendance {
     const timer = setTimeout(() => {
       this.#confirmations.delete(timer);
       for (const held of sockets) this.#lookForHolders(held);
-      const served = sockets.find((held) => held.holders.length > 0);
-      if (served !== undefined) this.#options.changed(served);
+      for (const held of sockets) if (held.holders.length > 0) this.#options.changed(held);
     }, CONFIRM_MS);
     this.#confirmations.add(timer);
   }
 
   /** The worker has served for a while: it has the sockets it was given, whether it ever called listen or not. */
   steady(): void {
-    for (const held of this.#options.held.all().filter((socket) => socket.listened)) {
-      this.#lookForHolders(held);
-      if (held.holders.length > 0) held.unservedSince = null;
+    for (const held of this.#options.held.all()) {
+      if (held.listened) {
+        this.#lookForHolders(held);
+        if (held.holders.length > 0) held.unservedSince = null;
+      }
+      if (isServed(held)) held.failingSince = null;
     }
   }
 
@@ -69,6 +71,7 @@ export class Attendance {
     this.#lookForHolders(held);
     if (held.holders.length > 0) {
       held.confirmed = true;
+      held.failingSince = null;
       this.#releaseFormer(held);
       this.#options.changed(held);
     } else if (!held.confirmed) {
@@ -93,7 +96,7 @@ export class Attendance {
       if (this.#isFailing(held, now)) {
         if (this.#isServing() && !held.listened) this.#release(held);
         else this.#refuse(held);
-      } else if (held.claimed && !held.listened) {
+      } else if (held.claimed || held.listened) {
         this.#lookForAbandoned(held, now);
       }
     }
@@ -101,13 +104,14 @@ export class Attendance {
 
   /** No server came up in time. One that was given the socket and has not shown yet what it does is let be. */
   #isFailing(held: HeldSocket, now: number): boolean {
-    if (held.unservedSince === null || now - held.unservedSince < this.#options.holdForMs) return false;
+    if (held.unservedSince === null || held.failingSince === null) return false;
+    if (now - held.failingSince < this.#options.holdForMs) return false;
     if (held.listened) this.#lookForHolders(held);
     return held.holders.length === 0;
   }
 
   #lookForHolders(held: HeldSocket): void {
-    held.holders = this.#options.tree()?.holdersOf(held.inode) ?? [];
+    held.holders = currentHolders(this.#options.tree(), held.inode, held.holders);
   }
 
   /** The worker serves another socket: it does not want this one any more. */
@@ -123,18 +127,20 @@ export class Attendance {
     }
     // A busy server has clients in its queue at every look; that it still has the socket is one look more.
     if (held.holders.some((holder) => stillHolds(holder, held.inode))) return;
-    const holders = this.#options.tree()?.holdersOf(held.inode) ?? [];
+    const holders = currentHolders(this.#options.tree(), held.inode, held.holders);
     if (holders.length > 0) {
       held.holders = holders;
       held.unservedSince = null;
+      held.failingSince = null;
       held.abandonedSince = null;
-    } else if (held.holders.some(isAlive)) {
+    } else if (!held.listened && held.holders.some(isAlive)) {
       held.abandonedSince ??= now;
       if (now - held.abandonedSince >= CLOSED_MS) this.#release(held);
     } else {
       // Its process died and something in the tree will start it again (nodemon, a prefork master).
       held.holders = [];
       held.unservedSince ??= now;
+      held.failingSince ??= now;
     }
   }
 
@@ -146,6 +152,8 @@ export class Attendance {
 
   /** The port stays ours; clients and load balancers see that nobody serves it. */
   #refuse(held: HeldSocket): void {
+    // A service manager's socket is not ours to close to clients.
+    if (held.inherited) return;
     stopListening(held.fd);
     held.refusing = true;
     this.#options.say({ type: 'released', address: describeHeld(held), reason: 'failing' });

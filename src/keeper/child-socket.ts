@@ -52,35 +52,45 @@ export function withCopy<T>(pid: number, fd: number, use: (socket: ChildSocket) 
   }
 }
 
+/** What a program has set on a socket before it bound it, as far as it has. */
+export interface SocketSettings {
+  readonly v6only?: boolean;
+  readonly reusePort?: boolean;
+  /** SO_BINDTODEVICE. */
+  readonly device?: string;
+}
+
 /**
- * Looks at a socket from outside, through /proc. `v6only` tells what the program has set on a socket's inode, and
- * undefined when it has set nothing. Undefined when it is no TCP socket.
+ * Looks at a socket from outside, through /proc. `settings` tells what the program has set on the socket of an inode.
+ * Undefined when it is no TCP socket.
  *
  * @throws {Error} EACCES: it may not be looked into.
  */
 export function lookAtSocket(
   pid: number,
   fd: number,
-  v6only: (inode: number) => boolean | undefined,
+  settings: (inode: number) => SocketSettings,
 ): ChildSocket | undefined {
   const protocol = socketProtocolName(pid, fd);
-  if (protocol !== 'TCP' && protocol !== 'TCPv6') return undefined;
+  // An MPTCP socket (Go makes those) is answered with a plain one, as its peer would be.
+  if (protocol === undefined || !/^(MP)?TCP(v6)?$/.test(protocol)) return undefined;
   const inode = socketAt(pid, fd);
   if (inode === undefined) return undefined;
+  const { v6only, reusePort, device } = settings(inode);
   return {
     pid,
     fd,
     inode,
     nonBlocking: ((fdFlags(pid, fd) ?? 0) & O_NONBLOCK) !== 0,
-    programReusesPort: false,
+    programReusesPort: reusePort ?? false,
     copy: undefined,
     placeAt: (address) => ({
       address,
       v6only:
         address.family === 'ipv6' &&
         isWildcard(address) &&
-        (v6only(inode) ?? sysctlNumber('net/ipv6/bindv6only') === 1),
-      device: '',
+        (v6only ?? sysctlNumber('net/ipv6/bindv6only') === 1),
+      device: device ?? '',
       netns:
         networkNamespace(pid) === networkNamespace('self') ? ownNamespace() : (networkNamespace(pid) ?? ''),
     }),

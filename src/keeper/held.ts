@@ -41,12 +41,18 @@ export interface HeldSocket {
   readonly backlog?: number | undefined;
   /** False until a process still has it open a moment after listen: programs that look for a port close it. */
   confirmed: boolean;
+  /** It is on its way into a process: nobody else may get it meanwhile. */
+  isBeingGiven: boolean;
+  /** A service manager above us has it too, and goes on with it when we have ended. */
+  readonly inherited: boolean;
   /** Somebody of the current worker has bound or listened to it. */
   claimed: boolean;
   /** Who had it open when last looked. */
   holders: readonly SocketHolder[];
   /** Since when nobody of the worker has had it open, ms of `performance.now()`; null while somebody has. */
   unservedSince: number | null;
+  /** Since when no server has kept it open beyond the moment of its confirmation, ms of `performance.now()`. */
+  failingSince: number | null;
   /** `--hold-for` is over: clients are refused until a server listens again. */
   refusing: boolean;
   /** Since when clients have been seen waiting while it was closed on purpose. */
@@ -65,15 +71,20 @@ export class HeldSockets {
 
   /** Takes over an fd of ours. The caller gives up its ownership. */
   add(
-    socket: Pick<HeldSocket, 'fd' | 'place' | 'address' | 'listened' | 'programReusesPort' | 'backlog'>,
+    socket: Pick<HeldSocket, 'fd' | 'place' | 'address' | 'listened' | 'programReusesPort' | 'backlog'> & {
+      readonly inherited?: boolean;
+    },
   ): HeldSocket {
     const held: HeldSocket = {
       ...socket,
+      inherited: socket.inherited ?? false,
+      isBeingGiven: false,
       inode: socketInode(socket.fd),
       confirmed: socket.listened,
       claimed: !socket.listened,
       holders: [],
       unservedSince: null,
+      failingSince: null,
       refusing: false,
       abandonedSince: null,
     };
@@ -90,6 +101,10 @@ export class HeldSockets {
 
   releaseAll(): void {
     for (const held of this.all()) this.release(held);
+  }
+
+  has(held: HeldSocket): boolean {
+    return this.#sockets.has(held);
   }
 
   all(): readonly HeldSocket[] {
@@ -129,6 +144,7 @@ export class HeldSockets {
       held.claimed = false;
       held.holders = [];
       held.unservedSince ??= now;
+      held.failingSince ??= now;
       held.abandonedSince = null;
     }
   }
@@ -153,8 +169,9 @@ export function steer(fd: Fd, index: number): void {
   try {
     steerGroupTo(fd, index);
   } catch (error) {
-    // MPTCP listeners take no program; they are held all the same.
-    if (errorCode(error) !== EOPNOTSUPP) throw error;
+    // MPTCP listeners take no program, and a socket from elsewhere may be in no group (EINVAL): held all the same.
+    const code = errorCode(error);
+    if (code !== EOPNOTSUPP && code !== 'EINVAL') throw error;
   }
 }
 

@@ -3,7 +3,7 @@ import { closeSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorCode, errorText, HoldfastError } from '../errors.js';
 import { close } from '../kernel/fd.js';
-import type { Fd } from '../kernel/libc.js';
+import { EOPNOTSUPP, type Fd } from '../kernel/libc.js';
 import { mayCopyFds } from '../kernel/pidfd.js';
 import { Poller, startThreadPool } from '../kernel/poller.js';
 import { becomeSubreaper, reap } from '../kernel/process.js';
@@ -49,7 +49,7 @@ import {
   writeState,
 } from './state.js';
 import { Trap, trappedCalls } from './trap.js';
-import { isAlive, type ProcessId, signalProcess, WORKER_VARIABLE, WorkerTree } from './tree.js';
+import { holderOf, isAlive, type ProcessId, signalProcess, WORKER_VARIABLE, WorkerTree } from './tree.js';
 import { unheldListeners } from './unheld.js';
 
 /** How often the end of a tree is looked for while it is waited for; SIGCHLD usually tells sooner. */
@@ -60,6 +60,7 @@ const DAEMON_LOOK_MS = 100;
 const UNKILLABLE_MS = 5_000;
 const REHEARSALS = 1;
 const LISTENING_LOOK_MS = 100;
+const LISTENING_LOOK_MAX_MS = 2_000;
 const NOTHING_LISTENS_MS = 5_000;
 /** At the stop: how long connections that are queued already may take to be accepted. */
 const QUEUE_DRAIN_MS = 1_000;
@@ -120,6 +121,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   readonly #announced = new WeakSet<HeldSocket>();
   /** Whether fds may be copied out of other processes here. */
   readonly #mayCopy = mayCopyFds();
+  /** Children that this process had before: not the server's. */
+  readonly #before: ReadonlySet<number> = new Set(orphans());
   readonly #since = Date.now();
   readonly #timers = new Map<TimerName, NodeJS.Timeout>();
   readonly #attendance: Attendance;
@@ -134,6 +137,9 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #lifecycle: Lifecycle;
   #worker: Worker | undefined;
   #starts = 0;
+  /** A start is on its way and its process not known yet. */
+  #spawning = false;
+  #stopAtOnce = false;
   #killingSince: number | null = null;
   #treeLook: NodeJS.Timeout | undefined;
   #stateWrite: NodeJS.Timeout | undefined;
@@ -240,10 +246,6 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     findProgram(this.#options.command[0] ?? '', this.#environment(), this.#cwd);
     becomeSubreaper();
     await startThreadPool();
-    this.#handed = [
-      ...inheritedSockets(this.#duties.serviceEnv ?? {}, this.#held),
-      ...(await bindAll(this.#options.listen ?? [], this.#held)),
-    ];
     this.#poller = new Poller();
     process.once('exit', this.#onExit);
     process.on('SIGCHLD', this.#onChild);
@@ -251,6 +253,9 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       trap: this.#options.trap === false ? [] : trappedCalls(this.#mayCopy),
       noNewPrivileges: !hasCapability('self', CAP_SYS_ADMIN),
     });
+    // Only now: where there can be no trap, another keeper without one takes these instead.
+    this.#handed = inheritedSockets(this.#duties.serviceEnv ?? {}, this.#held);
+    this.#handed = [...this.#handed, ...(await bindAll(this.#options.listen ?? [], this.#held))];
     this.#answerTraps(this.#spawner);
     this.#control = await serveControl(this.#files.control, {
       status: () => this.status(),
@@ -258,6 +263,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     });
     this.#options.signal?.addEventListener('abort', () => void this.stop(), { once: true });
     await this.#spawn();
+    if (this.#options.signal?.aborted) void this.stop();
     this.#nothingListens = setTimeout(() => this.#sayNothingListens(), NOTHING_LISTENS_MS);
   }
 
@@ -270,6 +276,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       tree: () => this.#worker?.tree,
       say: (notice) => this.#say(notice),
       listened: (held, pid, again) => this.#listened(held, pid, again),
+      servesUnheld: () => this.#servesUnheld(),
     });
     this.#poller?.add(notifier, () => trap.handle());
     this.#trap = trap;
@@ -290,7 +297,9 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #perform(effects: readonly Effect[]): void {
     for (const [index, effect] of effects.entries()) {
       if (effect.type === 'close-entrance') {
-        void this.#closeEntrance().then(() => this.#perform(effects.slice(index + 1)));
+        void this.#closeEntrance()
+          .catch((error: unknown) => this.#say({ type: 'warning', text: `at the stop: ${errorText(error)}` }))
+          .finally(() => this.#perform(effects.slice(index + 1)));
         return;
       }
       this.#performOne(effect);
@@ -346,7 +355,10 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       ...(this.#identity === undefined ? {} : { credentials: this.#identity }),
     });
     if (this.#starts === 1) this.#rehearse();
-    const { pid, exited } = await spawned;
+    this.#spawning = true;
+    const { pid, exited } = await spawned.finally(() => {
+      this.#spawning = false;
+    });
     const root = { pid, startTime: processStat(pid)?.startTime ?? 0 };
     const worker: Worker = {
       root,
@@ -354,20 +366,22 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
         root: pid,
         mark,
         spawnerThread: spawner.threadId,
-        ownsOrphans: this.#duties.reapsAll,
+        ownsOrphans: this.#duties.reapsAll && process.pid !== 1,
+        before: this.#before,
       }),
       rootEnded: false,
       daemonEnd: undefined,
       followed: false,
     };
     this.#worker = worker;
+    void exited.then((end) => this.#rootEnded(worker, end));
     this.#say({ type: 'started', pid, attempt: this.#starts });
     this.#stateChanged();
-    void exited.then((end) => this.#rootEnded(worker, end));
-    if (spawner.notifier === null) this.#lookForListening(worker);
+    this.#lookForListening(worker);
     if (this.#handed.length > 0) this.#attendance.handed(this.#handed.map(({ held }) => held));
     // A stop that was asked for while this start was on its way had nobody to signal.
-    if (this.#lifecycle.phase === 'stopping') signalProcess(root, this.#lifecycle.policy.stopSignal);
+    if (this.#lifecycle.phase !== 'stopping') return;
+    signalProcess(root, this.#stopAtOnce ? 'SIGKILL' : this.#lifecycle.policy.stopSignal);
   }
 
   /** While the first server loads, what its bind and listen will need is used for the first time. */
@@ -376,17 +390,25 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     for (let round = 0; round < REHEARSALS; round++) this.#trap?.rehearse();
   }
 
-  /** Without a trap nobody tells when the worker listens. */
-  #lookForListening(worker: Worker): void {
-    const look = setInterval(() => {
+  /** Nobody tells when the worker listens on a socket that does not come through the trap: it is looked for. */
+  #lookForListening(worker: Worker, waitMs: number = LISTENING_LOOK_MS): void {
+    const timer = setTimeout(() => {
       const isOver = this.#worker !== worker || worker.rootEnded || this.#lifecycle.phase !== 'starting';
-      const listens = !isOver && unheldListeners(worker.tree, this.#held).length > 0;
-      if (listens) {
-        this.#dispatch({ type: 'listened' });
-        this.#dispatch({ type: 'confirmed' });
+      if (isOver) return;
+      if (unheldListeners(worker.tree, this.#held).length > 0) {
+        this.#servesUnheld();
+      } else {
+        this.#lookForListening(worker, Math.min(LISTENING_LOOK_MAX_MS, waitMs * 1.5));
       }
-      if (isOver || listens) clearInterval(look);
-    }, LISTENING_LOOK_MS);
+    }, waitMs);
+    timer.unref();
+  }
+
+  /** The worker is a server, though the keeper has none of its sockets. */
+  #servesUnheld(): void {
+    this.#serviceManager.ready();
+    this.#dispatch({ type: 'listened' });
+    this.#dispatch({ type: 'confirmed' });
   }
 
   /** A start after the first: what fails it is a failure of the server, not of ours. */
@@ -420,13 +442,18 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   #signalRoot(signal: NodeJS.Signals): void {
     const worker = this.#worker;
-    if (worker === undefined) return;
+    if (worker === undefined || this.#spawning) return;
     if (worker.rootEnded && !worker.followed) this.#signalTree(signal);
     else signalProcess(worker.root, signal);
     if (worker.rootEnded) this.#watchTree();
   }
 
   #signalTree(signal: NodeJS.Signals): void {
+    // Whoever is on his way is signalled when he is there.
+    if (this.#spawning) {
+      this.#stopAtOnce ||= signal === 'SIGKILL';
+      return;
+    }
     if (signal === 'SIGKILL') this.#killingSince ??= performance.now();
     const pids = this.#worker?.tree.signal(signal) ?? [];
     if (signal === 'SIGKILL' && pids.length > 0) this.#say({ type: 'killed', pids });
@@ -446,7 +473,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   #lookAtTree(): void {
     const worker = this.#worker;
-    if (worker === undefined || !worker.rootEnded) return;
+    if (worker === undefined || !worker.rootEnded || this.#spawning) return;
     const members = worker.tree.members();
     if (this.#lifecycle.daemonized && this.#lifecycle.phase !== 'stopping') {
       this.#lookAtDaemon(worker, members);
@@ -483,6 +510,14 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       if (members.length > 0) return;
     } else if (isAlive(worker.root)) {
       return;
+    } else if (
+      worker.daemonEnd?.code === 0 &&
+      this.#held.all().some((held) => worker.tree.holdersOf(held.inode, members).length > 0)
+    ) {
+      // It handed its work to another process (nginx by USR2 and QUIT), which is the daemon from now on.
+      worker.followed = false;
+      this.#watchTree(DAEMON_LOOK_MS);
+      return;
     }
     this.#stopTreeLook();
     const end = worker.daemonEnd ?? { code: 0, signal: null };
@@ -494,7 +529,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #treeGone(): void {
     this.#stopTreeLook();
     this.#held.workerGone(performance.now());
-    this.#dispatch({ type: 'tree-gone' });
+    const end = this.#worker?.daemonEnd;
+    this.#dispatch({ type: 'tree-gone', ...(end === undefined ? {} : { end }) });
   }
 
   #stopTreeLook(): void {
@@ -506,8 +542,9 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   /** Reaps orphans of the server that ended as our children. libuv waits for the first processes itself. */
   #reapOrphans(): void {
     for (const pid of orphans()) {
-      if (processStat(pid)?.state !== 'Z' || isRewatching(pid)) continue;
-      if (!this.#duties.reapsAll && !this.#worker?.tree.knows(pid)) continue;
+      const stat = processStat(pid);
+      if (stat?.state !== 'Z' || isRewatching(pid)) continue;
+      if (!this.#duties.reapsAll && !this.#worker?.tree.knows(stat)) continue;
       const isDaemon = this.#worker?.followed === true && this.#worker.root.pid === pid;
       const end = reap(pid);
       if (end === undefined) continue;
@@ -526,6 +563,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     held.claimed = true;
     held.unservedSince = null;
     held.abandonedSince = null;
+    const holder = holderOf(pid, held.inode);
+    if (holder !== undefined) held.holders = [holder];
     this.#attendance.listened(held);
     this.#dispatch({ type: 'listened' });
     this.#stateChanged();
@@ -540,7 +579,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
         this.#serviceManager.store(confirmed);
         this.#say({ type: 'held', address: describeHeld(confirmed), pid: confirmed.holders[0]?.pid ?? 0 });
       }
-      if (!this.#lifecycle.everListened) this.#serviceManager.ready();
+      this.#serviceManager.ready();
       this.#dispatch({ type: 'confirmed' });
     }
     this.#stateChanged();
@@ -555,9 +594,12 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   async #closeEntrance(): Promise<void> {
     const until = performance.now() + QUEUE_DRAIN_MS;
     const open = this.#held.all().filter((held) => held.place !== undefined && isListening(held.fd));
-    for (const held of open) closeEntranceOf(held);
-    const waiting = (): boolean => open.some((held) => held.claimed && queueLength(held) > 0);
+    for (const held of open) if (!held.inherited) closeEntranceOf(held);
+    const waiting = (): boolean =>
+      open.some((held) => this.#held.has(held) && isServed(held) && queueLength(held) > 0);
     while (waiting() && performance.now() < until) await sleep(2);
+    // A start on its way has the numbers of our fds.
+    while (this.#spawning) await sleep(2);
     // Ours goes first, so that the server's own close refuses clients from then on.
     this.#held.releaseAll();
   }
@@ -588,7 +630,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
         'it was not bound by a plain bind and listen with a port (port 0, io_uring, 32-bit, inherited)';
       this.#say({ type: 'not-held', pid, address, why });
     }
-    if (!this.#lifecycle.everListened) this.#serviceManager.ready();
+    this.#serviceManager.ready();
     if (this.#lifecycle.phase === 'starting' && unheld.length === 0) {
       this.#say({ type: 'nothing-listens', afterMs: NOTHING_LISTENS_MS });
     }
@@ -602,9 +644,16 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   }
 
   #say(notice: Notice): void {
-    this.emit('notice', notice);
-    // Each notice is emitted under its own type too; the compiler cannot relate a union's member to its key.
-    (this as EventEmitter).emit(notice.type, notice);
+    try {
+      this.emit('notice', notice);
+      // Each notice is emitted under its own type too; the compiler cannot relate a union's member to its key.
+      (this as EventEmitter).emit(notice.type, notice);
+    } catch (error) {
+      // A listener's fault is the listener's: it must not come between an event and what is done about it.
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
   }
 
   /** Writes the state file once for all that changes at a time: a server's start must not wait for a disk. */
@@ -622,8 +671,11 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   }
 
   async #end(exitCode: number): Promise<void> {
-    await this.#tearDown();
-    this.#finish({ exitCode });
+    try {
+      await this.#tearDown();
+    } finally {
+      this.#finish({ exitCode });
+    }
   }
 
   async #tearDown(): Promise<void> {
@@ -634,7 +686,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#attendance.stop();
     this.#trap?.stop();
     this.#held.releaseAll();
-    for (const handed of this.#handed) removeSocketFile(handed);
+    for (const handed of this.#handed) this.#tryTo(() => removeSocketFile(handed));
     this.#control?.close();
     process.off('SIGCHLD', this.#onChild);
     process.off('exit', this.#onExit);
@@ -643,8 +695,17 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#poller?.close();
     await this.#spawner?.stop();
     if (notifier !== null) close(notifier);
-    removeFiles(this.#files);
+    this.#tryTo(() => removeFiles(this.#files));
     closeSync(this.#lock);
+  }
+
+  /** For what is done at the end, which comes all the same. */
+  #tryTo(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#say({ type: 'warning', text: errorText(error) });
+    }
   }
 }
 
@@ -653,7 +714,9 @@ function closeEntranceOf(held: HeldSocket): void {
   try {
     refuseNewConnections(held.fd);
   } catch (error) {
-    if (errorCode(error) !== 'EPERM') throw error;
+    // MPTCP listeners take no filter at all.
+    const code = errorCode(error);
+    if (code !== 'EPERM' && code !== EOPNOTSUPP) throw error;
   }
 }
 

@@ -46,7 +46,8 @@ export type LifecycleEvent =
   | { readonly type: 'root-ended'; readonly end: WorkerEnd; readonly left: boolean; readonly serves: boolean }
   /** A daemonized worker no longer serves, or ended. */
   | { readonly type: 'daemon-ended'; readonly end: WorkerEnd; readonly left: boolean }
-  | { readonly type: 'tree-gone' }
+  /** Nothing is left of the worker. `end`: how its daemon ended, if it had become one. */
+  | { readonly type: 'tree-gone'; readonly end?: WorkerEnd }
   | { readonly type: 'cleanup-timeout' }
   | { readonly type: 'backoff-over' }
   /** `delivered`: the terminal has already sent the signal to the worker itself. */
@@ -111,7 +112,7 @@ export function step(before: Lifecycle, event: LifecycleEvent): Step {
       if (!before.daemonized || isEnding(before)) return unchanged(before);
       return workerEnded({ ...before, daemonized: false }, event.end, event.left);
     case 'tree-gone':
-      if (before.phase === 'stopping') return end(before, exitCodeOf(before.lastEnd));
+      if (before.phase === 'stopping') return end(before, exitCodeOf(event.end ?? before.lastEnd));
       return before.phase === 'cleaning' ? afterWorker(before) : unchanged(before);
     case 'cleanup-timeout':
       if (before.phase !== 'cleaning') return unchanged(before);

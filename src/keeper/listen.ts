@@ -6,6 +6,7 @@ import type { Fd } from '../kernel/libc.js';
 import {
   BACKLOG_MAX,
   bind,
+  isListening,
   isV6Only,
   listen,
   localAddress,
@@ -17,7 +18,7 @@ import {
 import { formatAddress, type SocketAddress } from '../model/address.js';
 import { ownNamespace, placeOf } from './child-socket.js';
 import { FIRST_FD, type HandedSocket } from './hand-over.js';
-import { type HeldSocket, type HeldSockets, type Place, steer } from './held.js';
+import { acceptClients, type HeldSocket, type HeldSockets, type Place, steer } from './held.js';
 import { type ListenRequest, parseListen } from './listen-address.js';
 import { describeStranger } from './notices.js';
 import { STORED_NAME } from './service-manager.js';
@@ -93,11 +94,14 @@ function inheritedSocket(fd: Fd, name: string, held: HeldSockets): HandedSocket 
   const request = { address, name, v6only: isV6Only(fd), spelling: spellingOf(address) };
   const listened = !name.startsWith(STORED_NAME);
   const place = ownPlace(fd);
-  const socket = held.add({ fd, address, place, listened, programReusesPort: false });
+  const socket = held.add({ fd, address, place, listened, inherited: listened, programReusesPort: false });
+  // A former life of ours may have left it refusing.
+  if (!isListening(fd)) acceptClients(socket);
   if (!listened) {
     socket.confirmed = true;
     socket.claimed = false;
     socket.unservedSince = performance.now();
+    socket.failingSince = socket.unservedSince;
   }
   return { request, held: socket, inherited: true };
 }

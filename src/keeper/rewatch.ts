@@ -6,6 +6,8 @@ import type { Fd } from '../kernel/libc.js';
 import { pidfdGetfd, pidfdOpen } from '../kernel/pidfd.js';
 import type { EpollRegistration } from '../kernel/procfs.js';
 
+/** The server waits in bind meanwhile. */
+const TIMEOUT_MS = 2_000;
 const PROGRAM = fileURLToPath(new URL('./rewatch-process.js', import.meta.url));
 
 const running = new Set<number>();
@@ -42,10 +44,12 @@ async function rewatchOne(
     try {
       const program = spawn(process.execPath, [PROGRAM, String(fd), String(events), String(data)], {
         env: {},
+        timeout: TIMEOUT_MS,
         stdio: ['ignore', 'ignore', 'inherit', copy, held],
       });
       if (program.pid !== undefined) running.add(program.pid);
-      const [code] = await once(program, 'exit');
+      // `error`: it could not be started.
+      const [code] = await once(program, 'exit').catch(() => [null]);
       if (program.pid !== undefined) running.delete(program.pid);
       return code === 0;
     } finally {

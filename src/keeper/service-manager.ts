@@ -13,6 +13,7 @@ export const STORED_NAME = 'holdfast-';
 export class ServiceManager {
   readonly #path: string | undefined;
   readonly #say: (notice: Notice) => void;
+  #isReady = false;
 
   /** `path`: the value of NOTIFY_SOCKET. */
   constructor(path: string | undefined, say: (notice: Notice) => void) {
@@ -20,7 +21,10 @@ export class ServiceManager {
     this.#say = say;
   }
 
+  /** Tells once. */
   ready(): void {
+    if (this.#isReady) return;
+    this.#isReady = true;
     this.#send('READY=1');
   }
 

@@ -72,8 +72,15 @@ export function stateDirectory(): string {
     const text = `${path} is not a folder of user ${uid}; remove it or set XDG_RUNTIME_DIR`;
     throw new HoldfastError('ERR_HOLDFAST_STATE_DIRECTORY', text);
   }
-  // A folder of ours with a wider mode was made by an umask or by hand; nobody else has business in it.
-  if ((found.mode & 0o077) !== 0) chmodSync(path, 0o700);
+  if ((found.mode & 0o077) === 0) return path;
+  if (process.env.HOLDFAST_STATE_DIR) {
+    // Somebody's choice is not ours to change (it may be /tmp). The files in it are the user's alone in any case.
+    if ((found.mode & 0o022) === 0) return path;
+    const text = `HOLDFAST_STATE_DIR: others may write in ${path}; name a folder of your own`;
+    throw new HoldfastError('ERR_HOLDFAST_STATE_DIRECTORY', text);
+  }
+  // Our own folder got a wider mode by hand; nobody else has business in it.
+  chmodSync(path, 0o700);
   return path;
 }
 

@@ -1,6 +1,7 @@
 import { errorCode } from '../errors.js';
+import { SyscallError } from '../kernel/libc.js';
 import { allProcesses, commandLine, fdsOfSocket } from '../kernel/procfs.js';
-import { tcpListeners } from '../kernel/sock-diag.js';
+import { type TcpSocket, tcpListeners } from '../kernel/sock-diag.js';
 import { endpointsOverlap } from '../model/address.js';
 import { ownNamespace } from './child-socket.js';
 import type { Place } from './held.js';
@@ -20,7 +21,7 @@ export interface StrangerSocket {
  */
 export function strangersAt(place: Place, ours: ReadonlySet<number>): readonly StrangerSocket[] {
   if (place.netns !== ownNamespace()) return [];
-  return tcpListeners(place.address.port)
+  return listenersOrNone(place.address.port)
     .filter((socket) => !ours.has(socket.inode))
     .filter((socket) => endpointsOverlap({ address: socket.local, v6only: socket.v6only }, place))
     .map(({ inode }) => ({
@@ -29,6 +30,16 @@ export function strangersAt(place: Place, ours: ReadonlySet<number>): readonly S
         return whoHas(inode);
       },
     }));
+}
+
+/** None where the kernel or a sandbox has no sock_diag: then it decides by itself, and nobody can be named. */
+export function listenersOrNone(port?: number): readonly TcpSocket[] {
+  try {
+    return tcpListeners(port);
+  } catch (error) {
+    if (error instanceof SyscallError) return [];
+    throw error;
+  }
 }
 
 /** The process that has the socket; a keeper's own server is named rather than the keeper. */

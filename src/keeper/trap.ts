@@ -1,6 +1,7 @@
 import { errorCode } from '../errors.js';
 import { close, duplicate, isNonBlocking, O_CLOEXEC, setNonBlocking } from '../kernel/fd.js';
 import { type Fd, SyscallError } from '../kernel/libc.js';
+import { oneAtATime } from '../kernel/lock.js';
 import {
   CAP_NET_BIND_SERVICE,
   type EpollRegistration,
@@ -11,6 +12,7 @@ import {
   readMemory,
   socketAt,
   threadGroup,
+  userNamespace,
 } from '../kernel/procfs.js';
 import {
   type Answer,
@@ -26,10 +28,16 @@ import { decodeSocketAddress } from '../kernel/sockaddr.js';
 import {
   BACKLOG_MAX,
   bind,
+  IPPROTO_IPV6,
+  IPV6_V6ONLY,
   listen,
   localAddress,
+  SO_BINDTODEVICE,
+  SO_REUSEPORT,
+  SOL_SOCKET,
   setReuseAddress,
   setReusePort,
+  setSocketOption,
   setV6Only,
   socketInode,
   streamSocket,
@@ -37,13 +45,19 @@ import {
 } from '../kernel/socket.js';
 import { sysctlNumber } from '../kernel/sysctl.js';
 import { formatAddress, type InetAddress } from '../model/address.js';
-import { type ChildSocket, lookAtSocket, ownNamespace, withCopy } from './child-socket.js';
+import {
+  type ChildSocket,
+  lookAtSocket,
+  ownNamespace,
+  type SocketSettings,
+  withCopy,
+} from './child-socket.js';
 import { acceptClients, describeHeld, type HeldSocket, type HeldSockets, type Place, steer } from './held.js';
 import type { Notice } from './notices.js';
 import { rewatch } from './rewatch.js';
 import { carryOptions } from './socket-options.js';
 import { strangersAt } from './strangers.js';
-import type { WorkerTree } from './tree.js';
+import { currentHolders, type WorkerTree } from './tree.js';
 
 const RUN: Answer = { run: true };
 const EACCES = 13;
@@ -53,6 +67,8 @@ const BOUND_MAX = 4096;
 const MADE_LOOK_MS = 100;
 
 export interface TrapOptions {
+  /** A process of the worker serves an address that cannot be held. */
+  readonly servesUnheld: () => void;
   readonly notifier: Fd;
   /** Whether fds may be copied out of the worker; otherwise the keeper makes the sockets. */
   readonly mayCopy: boolean;
@@ -85,8 +101,9 @@ export class Trap {
   readonly #held: HeldSockets;
   /** By inode. */
   readonly #bound = new Map<number, Bound>();
-  /** What programs have set by IPV6_V6ONLY, by inode; only where sockets cannot be copied. */
-  readonly #v6only = new Map<number, boolean>();
+  /** What programs have set before bind, by inode; only where sockets cannot be copied. */
+  readonly #settings = new Map<number, SocketSettings>();
+  #saidLost = false;
   #madeLook: NodeJS.Timeout | undefined;
   #stopped = false;
 
@@ -116,8 +133,8 @@ export class Trap {
 
   /** Whatever we could not do, the server's own call still can. */
   #runAsItIs(call: Notification, error: unknown): void {
-    if (!isGone(error)) this.#sayNotHeld(call, error);
     this.#answer(call, RUN);
+    if (!isGone(error)) this.#sayNotHeld(call, error);
   }
 
   #answer(call: Notification, outcome: Answer): void {
@@ -148,9 +165,8 @@ export class Trap {
       });
       stillWaits(this.#options.notifier, 0n);
       answer(this.#options.notifier, 0n, RUN);
-    } catch (error) {
-      // Where copies are not allowed there is less to rehearse; what matters will say so itself.
-      if (errorCode(error) !== 'EPERM') throw error;
+    } catch {
+      // Whatever is missing on this machine (copies of fds, loopback, netlink): the real calls will say so themselves.
     } finally {
       close(fd);
     }
@@ -176,7 +192,7 @@ export class Trap {
       case 'listen':
         return this.#withSocket(pid, fd, (socket) => this.#listen(socket));
       case 'setsockopt':
-        return this.#noteV6Only(call, pid, fd);
+        return this.#noteSetting(call, pid, fd);
     }
   }
 
@@ -186,13 +202,13 @@ export class Trap {
     use: (socket: ChildSocket) => Answer | Promise<Answer>,
   ): Answer | Promise<Answer> {
     if (this.#options.mayCopy) return withCopy(pid, fd, use) ?? RUN;
-    const socket = lookAtSocket(pid, fd, (inode) => this.#v6only.get(inode));
+    const socket = lookAtSocket(pid, fd, (inode) => this.#settings.get(inode) ?? {});
     return socket === undefined ? RUN : use(socket);
   }
 
   #bind(call: Notification, socket: ChildSocket, address: InetAddress): Answer | Promise<Answer> {
     // Bound already: the kernel says EINVAL.
-    if (this.#held.byInode(socket.inode)) return RUN;
+    if (this.#held.byInode(socket.inode) || this.#bound.get(socket.inode)?.made !== undefined) return RUN;
     const place = socket.placeAt(address);
     const equal = this.#held.at(place);
     const free = equal.find((held) => !this.#isServed(held));
@@ -207,6 +223,7 @@ export class Trap {
     // A server that has changed its address, or a probe for a free port: it must not meet its former self, whose
     // clients wait on. Which of the two it is shows a moment after listen.
     const beside = equal.length === 0 && this.#meetsItself(place);
+    this.#sayOverlap(place);
     if (socket.copy === undefined) return this.#make(call, socket, place, beside);
     setReuseAddress(socket.copy, true);
     if (beside) setReusePort(socket.copy, true);
@@ -218,6 +235,8 @@ export class Trap {
     const held = this.#held.byInode(socket.inode);
     if (held) {
       // Never the program's own listen: a smaller backlog would cut the queue that clients wait in.
+      // A server is back: its clients may wait as long again.
+      if (held.refusing) held.failingSince = null;
       acceptClients(held);
       this.#tellListened(held, socket.pid, true);
       return { value: 0 };
@@ -225,7 +244,9 @@ export class Trap {
     const bound = this.#bound.get(socket.inode);
     if (bound === undefined) return RUN;
     const fd = bound.made ?? (socket.copy === undefined ? undefined : duplicate(socket.copy));
-    return fd === undefined ? RUN : this.#learn(fd, socket, bound);
+    if (fd === undefined) return RUN;
+    // Two keepers must not both find the address free and open one group: they look and listen in turn.
+    return oneAtATime('/proc/self/ns/net', () => this.#learn(fd, socket, bound));
   }
 
   /** Makes the socket listen and holds it by this fd. */
@@ -240,9 +261,9 @@ export class Trap {
       return { error: refused };
     }
     this.#bound.delete(inode);
-    if (steered) steer(fd, replaces === undefined ? 0 : 1);
     const address = localInetAddress(fd) ?? place.address;
     const held = this.#held.add({ fd, place, address, listened: false, programReusesPort });
+    if (steered) steer(fd, replaces === undefined ? 0 : 1);
     if (replaces) {
       this.#held.release(replaces);
       if (steered) steer(fd, 0);
@@ -299,12 +320,16 @@ export class Trap {
     registrations: readonly EpollRegistration[],
   ): Promise<Answer> {
     const why = `process ${socket.pid} watched its socket with epoll before it was bound`;
-    held.claimed = true;
-    if (this.#options.mayCopy && (await rewatch(socket.pid, held.fd, registrations))) {
+    held.isBeingGiven = true;
+    const moved = this.#options.mayCopy && (await rewatch(socket.pid, held.fd, registrations));
+    held.isBeingGiven = false;
+    // Released meanwhile: its fd may be another's by now.
+    if (this.#stopped || !this.#held.has(held)) return RUN;
+    if (moved) {
       this.#inject(call, socket, held.fd);
+      held.claimed = true;
       return { value: 0 };
     }
-    held.claimed = false;
     return this.#withSocket(socket.pid, socket.fd, (fresh) => this.#replaceHeld(fresh, place, held, why));
   }
 
@@ -321,17 +346,21 @@ export class Trap {
 
   /** The other way to hold a socket: ours, bound by us, in the place of the program's. */
   #make(call: Notification, socket: ChildSocket, place: Place, beside: boolean): Answer {
+    // A socket of ours would be in our namespace.
     if (place.netns !== ownNamespace()) return RUN;
     if (epollRegistrations(socket.pid, socket.inode).length > 0) {
       const why = 'it is watched with epoll before it is bound, and this container allows no copy of it';
       this.#options.say({ type: 'not-held', pid: socket.pid, address: formatAddress(place.address), why });
+      this.#options.servesUnheld();
       return RUN;
     }
     const made = streamSocket(place.address.family);
     try {
       if (place.address.family === 'ipv6') setV6Only(made, place.v6only);
       setReuseAddress(made, true);
-      if (beside) setReusePort(made, true);
+      if (beside || socket.programReusesPort) setReusePort(made, true);
+      if (place.device !== '')
+        setSocketOption(made, SOL_SOCKET, SO_BINDTODEVICE, Buffer.from(`${place.device}\0`));
       bind(made, place.address);
       this.#inject(call, socket, made);
     } catch (error) {
@@ -339,9 +368,21 @@ export class Trap {
       if (error instanceof SyscallError && error.syscall === 'bind') return { error: -error.errno };
       throw error;
     }
-    this.#remember(socketInode(made), { place, programReusesPort: false, made });
+    this.#remember(socketInode(made), { place, programReusesPort: socket.programReusesPort, made });
+    this.#sayLost();
     this.#madeLook ??= setTimeout(() => this.#lookAtMade(), MADE_LOOK_MS);
     return { value: 0 };
+  }
+
+  #sayLost(): void {
+    if (this.#saidLost) return;
+    this.#saidLost = true;
+    const text =
+      'no copies of sockets are allowed here: options that the server sets before bind are lost, but for';
+    this.#options.say({
+      type: 'warning',
+      text: `${text} IPV6_V6ONLY, SO_REUSEPORT and SO_BINDTODEVICE (holdfast doctor tells more)`,
+    });
   }
 
   /** Copies our fd over every number by which the caller has its own socket. */
@@ -369,26 +410,41 @@ export class Trap {
     }
   }
 
-  #noteV6Only(call: Notification, pid: number, fd: number): Answer {
+  #noteSetting(call: Notification, pid: number, fd: number): Answer {
     const inode = socketAt(pid, fd);
-    const value = readMemory(pid, call.args[3] ?? 0n, 4);
-    if (inode !== undefined && value.length === 4 && stillWaits(this.#options.notifier, call.id)) {
-      forgetOldest(this.#v6only);
-      this.#v6only.set(inode, value.readInt32LE(0) !== 0);
-    }
+    const length = Math.min(16, Number(BigInt.asUintN(32, call.args[4] ?? 0n)));
+    const value = readMemory(pid, call.args[3] ?? 0n, length);
+    if (inode === undefined || !stillWaits(this.#options.notifier, call.id)) return RUN;
+    const setting = settingOf(
+      Number(BigInt.asUintN(32, call.args[1] ?? 0n)),
+      Number(BigInt.asUintN(32, call.args[2] ?? 0n)),
+      value,
+    );
+    forgetOldest(this.#settings);
+    this.#settings.set(inode, { ...this.#settings.get(inode), ...setting });
     return RUN;
   }
 
   /** Whether a process of the worker has the held socket open and means to serve it. */
   #isServed(held: HeldSocket): boolean {
+    if (held.isBeingGiven) return true;
     if (!held.claimed) return false;
-    return (this.#options.tree()?.holdersOf(held.inode) ?? []).length > 0;
+    return currentHolders(this.#options.tree(), held.inode, held.holders).length > 0;
   }
 
   /** Whether all that we hold and that overlaps the place is left over from before: nobody serves it. */
   #meetsItself(place: Place): boolean {
     const overlapping = this.#held.overlapping(place);
     return overlapping.length > 0 && overlapping.every((held) => !held.listened && !this.#isServed(held));
+  }
+
+  /** The kernel refuses an address that overlaps one of --listen; the user wanted one of the two. */
+  #sayOverlap(place: Place): void {
+    const listened = this.#held.overlapping(place).find((held) => held.listened);
+    if (listened === undefined) return;
+    const [wanted, own] = [formatAddress(place.address), describeHeld(listened)];
+    const text = `the server binds ${wanted}, which overlaps --listen ${own}: name ${wanted} there instead`;
+    this.#options.say({ type: 'warning', text });
   }
 
   /** Whether somebody else listens there so that the bind is to fail; says who. */
@@ -407,12 +463,13 @@ export class Trap {
   }
 
   #remember(inode: number, bound: Bound): void {
-    forgetOldest(this.#bound);
+    const forgotten = forgetOldest(this.#bound);
+    if (forgotten?.made !== undefined) close(forgotten.made);
     this.#bound.set(inode, bound);
   }
 
   #readAddress(call: Notification, pid: number): InetAddress | undefined {
-    const bytes = readMemory(pid, call.args[1] ?? 0n, Number(call.args[2] ?? 0n));
+    const bytes = readMemory(pid, call.args[1] ?? 0n, Number(BigInt.asUintN(32, call.args[2] ?? 0n)));
     if (!stillWaits(this.#options.notifier, call.id)) return undefined;
     const address = decodeSocketAddress(bytes);
     return address?.family === 'unix' ? undefined : address;
@@ -426,14 +483,28 @@ export class Trap {
         ? `pid ${pid} may not be looked into: it runs with other privileges than the keeper; run holdfast as root`
         : `${call.call}: ${String(error)}`;
     this.#options.say({ type: 'not-held', pid, why });
+    this.#options.servesUnheld();
   }
+}
+
+/** What a trapped setsockopt sets. @see socket(7), ipv6(7) */
+function settingOf(level: number, name: number, value: Buffer): SocketSettings {
+  const isOn = value.length >= 4 && value.readInt32LE(0) !== 0;
+  if (level === IPPROTO_IPV6 && name === IPV6_V6ONLY) return { v6only: isOn };
+  if (level === SOL_SOCKET && name === SO_REUSEPORT) return { reusePort: isOn };
+  if (level === SOL_SOCKET && name === SO_BINDTODEVICE) {
+    return { device: value.toString('latin1').replace(/\0.*$/s, '') };
+  }
+  return {};
 }
 
 /** Whether the kernel lets the process bind this port. @see ip(7) ip_unprivileged_port_start, capabilities(7) */
 function mayBind(pid: number, { address }: Place): boolean {
   if (address.port >= 1024) return true;
   const unprivileged = sysctlNumber('net/ipv4/ip_unprivileged_port_start') ?? 1024;
-  return address.port >= unprivileged || hasCapability(pid, CAP_NET_BIND_SERVICE);
+  if (address.port >= unprivileged) return true;
+  // Capabilities in a user namespace of its own are none in ours.
+  return hasCapability(pid, CAP_NET_BIND_SERVICE) && userNamespace(pid) === userNamespace('self');
 }
 
 /** What becomes of clients in the queue of a socket that another one of its group replaces. @see tcp(7) */
@@ -460,9 +531,12 @@ function localInetAddress(fd: Fd): InetAddress | undefined {
   return address?.family === 'unix' ? undefined : address;
 }
 
-function forgetOldest(map: Map<number, unknown>): void {
-  const [oldest] = map.keys();
-  if (map.size >= BOUND_MAX && oldest !== undefined) map.delete(oldest);
+/** Makes room for one more; gives what had to go. */
+function forgetOldest<T>(map: Map<number, T>): T | undefined {
+  const [oldest] = map;
+  if (map.size < BOUND_MAX || oldest === undefined) return undefined;
+  map.delete(oldest[0]);
+  return oldest[1];
 }
 
 /** The caller died or closed its fd while we looked: there is nobody to hold anything for. */

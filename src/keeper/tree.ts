@@ -30,8 +30,10 @@ export interface WorkerTreeOptions {
   readonly mark: string;
   /** The number of our thread that started it. */
   readonly spawnerThread: number;
-  /** This process starts nothing else, so that every orphan that comes to it is the worker's. */
+  /** This process starts nothing else, so that an orphan which tells nothing of where it is from is the worker's. */
   readonly ownsOrphans: boolean;
+  /** Children that this process had before it started anything. */
+  readonly before: ReadonlySet<number>;
 }
 
 /** A process that has a socket open, by this number. */
@@ -45,10 +47,13 @@ export class WorkerTree {
   readonly #mark: string;
   readonly #ownFilters: number;
   readonly #ownsOrphans: boolean;
+  readonly #before: ReadonlySet<number>;
   readonly #threads: readonly number[];
-  readonly #seen = new Set<number>();
+  /** Start times of the members seen, by pid. */
+  readonly #seen = new Map<number, number>();
 
-  constructor({ root, mark, spawnerThread, ownsOrphans }: WorkerTreeOptions) {
+  constructor({ root, mark, spawnerThread, ownsOrphans, before }: WorkerTreeOptions) {
+    this.#before = before;
     this.#root = root;
     this.#mark = mark;
     this.#ownsOrphans = ownsOrphans;
@@ -68,21 +73,21 @@ export class WorkerTree {
     for (let stat = waiting.pop(); stat !== undefined; stat = waiting.pop()) {
       if (stat.state === 'Z' || stat.state === 'X') continue;
       found.push(stat);
-      this.#seen.add(stat.pid);
+      this.#seen.set(stat.pid, stat.startTime);
       waiting.push(...children(stat.pid));
     }
     return found;
   }
 
   /** Whether a process that may have ended by now was seen as a member. */
-  knows(pid: number): boolean {
-    return this.#seen.has(pid);
+  knows({ pid, startTime }: ProcessId): boolean {
+    return this.#seen.get(pid) === startTime;
   }
 
-  /** Members that have the socket open. Those that may not be looked into do not count. */
+  /** Members that have the socket open, as far as they may be looked into. */
   holdersOf(inode: number, members: readonly ProcessStat[] = this.members()): readonly SocketHolder[] {
     return members.flatMap(({ pid, startTime }) => {
-      const [fd] = ifAlive(() => fdsOfSocket(pid, inode), []);
+      const [fd] = fdsOrUnknown(pid, inode) ?? [];
       return fd === undefined ? [] : [{ pid, startTime, fd }];
     });
   }
@@ -97,11 +102,11 @@ export class WorkerTree {
   /** A child of the keeper is the worker's when it is the first process or an orphan from its tree. */
   #isOurs(stat: ProcessStat): boolean {
     if (stat.pid === this.#root) return true;
-    if (this.#ownsOrphans) return !isRewatching(stat.pid);
     const mark = readsMark(stat.pid);
     if (mark !== undefined) return mark.startsWith(this.#mark);
     // Its environment is gone (titles are written over it) or closed to us; the filter it is under tells as well.
-    return seccompFilters(stat.pid) > this.#ownFilters;
+    if (seccompFilters(stat.pid) > this.#ownFilters) return true;
+    return this.#ownsOrphans && !this.#before.has(stat.pid) && !isRewatching(stat.pid);
   }
 }
 
@@ -120,15 +125,53 @@ export function signalProcess({ pid, startTime }: ProcessId, name: NodeJS.Signal
   }, false);
 }
 
+/** The process that has just listened, as a holder; undefined when it has ended or may not be looked into. */
+export function holderOf(pid: number, inode: number): SocketHolder | undefined {
+  const stat = processStat(pid);
+  const [fd] = fdsOrUnknown(pid, inode) ?? [];
+  return stat === undefined || fd === undefined ? undefined : { pid, startTime: stat.startTime, fd };
+}
+
+/**
+ * Members that have the socket open now. One of the former holders that may no longer be looked into, because it has
+ * dropped its user since, is taken at its former word.
+ */
+export function currentHolders(
+  tree: WorkerTree | undefined,
+  inode: number,
+  former: readonly SocketHolder[],
+): readonly SocketHolder[] {
+  const found = tree?.holdersOf(inode) ?? [];
+  if (found.length > 0) return found;
+  return former.filter((holder) => isAlive(holder) && fdsOrUnknown(holder.pid, inode) === undefined);
+}
+
 /** Whether the process still has the socket at that number. Costs one look, where `holdersOf` costs a walk. */
-export function stillHolds({ pid, fd }: SocketHolder, inode: number): boolean {
-  return ifAlive(() => socketAt(pid, fd) === inode, false);
+export function stillHolds(holder: SocketHolder, inode: number): boolean {
+  try {
+    return socketAt(holder.pid, holder.fd) === inode;
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === 'EACCES' || code === 'EPERM') return isAlive(holder);
+    throw error;
+  }
 }
 
 /** Whether that very process still lives. */
 export function isAlive({ pid, startTime }: ProcessId): boolean {
   const stat = processStat(pid);
   return stat !== undefined && stat.startTime === startTime && stat.state !== 'Z';
+}
+
+/** Undefined when the process may not be looked into. */
+function fdsOrUnknown(pid: number, inode: number): readonly number[] | undefined {
+  try {
+    return fdsOfSocket(pid, inode);
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === 'EACCES' || code === 'EPERM') return undefined;
+    throw error;
+  }
 }
 
 function readsMark(pid: number): string | undefined {

@@ -1,8 +1,8 @@
 import { errorCode } from '../errors.js';
 import { openFiles, socketInodeOf } from '../kernel/procfs.js';
-import { tcpListeners } from '../kernel/sock-diag.js';
 import { formatAddress } from '../model/address.js';
 import type { HeldSockets } from './held.js';
+import { listenersOrNone } from './strangers.js';
 import type { WorkerTree } from './tree.js';
 
 /** A listening socket of the worker that never came through the trap. */
@@ -13,7 +13,7 @@ export interface UnheldListener {
 
 /** Sockets that the worker listens on and the keeper does not have: port 0, io_uring, 32-bit calls, inherited. */
 export function unheldListeners(tree: WorkerTree, held: HeldSockets): readonly UnheldListener[] {
-  const listeners = new Map(tcpListeners().map((socket) => [socket.inode, socket]));
+  const listeners = new Map(listenersOrNone().map((socket) => [socket.inode, socket]));
   return tree.members().flatMap(({ pid }) =>
     inodesOf(pid)
       .map((inode) => (held.byInode(inode) ? undefined : listeners.get(inode)))

@@ -6,6 +6,26 @@ const flock = declare('int flock(int fd, int operation)');
 const LOCK_EX_NB = 2 | 4;
 const EAGAIN = 11;
 
+const LOCK_TRIES = 20;
+
+/**
+ * Does the work while no other process does work under a lock on the same file, which only has to be readable.
+ * Somebody who keeps the lock for more than some milliseconds is not waited for.
+ *
+ * @see flock(2)
+ */
+export function oneAtATime<T>(path: string, work: () => T): T {
+  const fd = openSync(path, 'r');
+  try {
+    const pause = new Int32Array(new SharedArrayBuffer(4));
+    for (let tries = 0; flock(fd, LOCK_EX_NB) === -1 && tries < LOCK_TRIES; tries++)
+      Atomics.wait(pause, 0, 0, 0.5);
+    return work();
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /**
  * Locks a file for as long as this process lives or until its fd is closed; undefined when another has it. The
  * file is made if need be.

@@ -61,7 +61,15 @@ export class Poller {
   async #run(): Promise<void> {
     while (this.#open) {
       for (const fd of await waitForEpoll(this.#epoll)) {
-        if (this.#open) this.#callbacks.get(Number(fd))?.();
+        if (!this.#open) break;
+        try {
+          this.#callbacks.get(Number(fd))?.();
+        } catch (error) {
+          // One callback's fault must not end the watch for all.
+          setImmediate(() => {
+            throw error;
+          });
+        }
       }
     }
     close(this.#epoll);

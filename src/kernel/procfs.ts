@@ -191,12 +191,21 @@ export function readMemory(pid: number, address: bigint, length: number): Buffer
 
 /** An identity of the process's network namespace; undefined when it has ended or may not be looked into. */
 export function networkNamespace(pid: number | 'self'): string | undefined {
+  return namespaceOf(pid, 'net');
+}
+
+function namespaceOf(pid: number | 'self', kind: string): string | undefined {
   try {
-    return linkOrGone(`/proc/${pid}/ns/net`);
+    return linkOrGone(`/proc/${pid}/ns/${kind}`);
   } catch (error) {
     if (errorCode(error) === 'EACCES') return undefined;
     throw error;
   }
+}
+
+/** An identity of the process's user namespace; undefined when it has ended or may not be looked into. */
+export function userNamespace(pid: number | 'self'): string | undefined {
+  return namespaceOf(pid, 'user');
 }
 
 /** A variable of the environment that the process was started with, as far as its memory still has it. */

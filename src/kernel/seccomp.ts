@@ -159,8 +159,20 @@ function bodyOf(
     case 'listen':
       return [notify];
     case 'setsockopt':
-      // Only IPPROTO_IPV6, IPV6_V6ONLY.
-      return [load(24), [0x15, 0, 3, 41], load(32), [0x15, 0, 1, 26], notify, allow];
+      // IPPROTO_IPV6, IPV6_V6ONLY; SOL_SOCKET, SO_REUSEPORT or SO_BINDTODEVICE.
+      return [
+        load(24),
+        [0x15, 0, 3, 41],
+        load(32),
+        [0x15, 5, 0, 26],
+        allow,
+        [0x15, 0, 4, 1],
+        load(32),
+        [0x15, 1, 0, 15],
+        [0x15, 0, 1, 25],
+        notify,
+        allow,
+      ];
   }
 }
 

@@ -31,8 +31,8 @@ export const IPPROTO_MPTCP = 262;
 
 const SO_REUSEADDR = 2;
 const SO_TYPE = 3;
-const SO_REUSEPORT = 15;
-const SO_BINDTODEVICE = 25;
+export const SO_REUSEPORT = 15;
+export const SO_BINDTODEVICE = 25;
 const SO_ATTACH_FILTER = 26;
 const SO_ACCEPTCONN = 30;
 const SO_PROTOCOL = 38;

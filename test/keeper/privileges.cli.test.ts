@@ -1,8 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import {
+  chmodSync,
   chownSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   statSync,
   symlinkSync,
@@ -23,6 +25,7 @@ import { nginx, nodeHttp, pythonHttp, staticHttp, trapPath } from '../support/se
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 import { freeze, outcomeOf, queueClients } from './clients.js';
+import { sh } from './inline.js';
 import { ANSWER, IMPORTS, listenersPy, python } from './programs.js';
 
 testNeeding(['python3', 'root', 'netns'])(
@@ -355,16 +358,28 @@ testNeeding('python3')('sockets that were meant for another process are left alo
   expect(Object.keys(JSON.parse(json) as object)).toEqual(['pid']);
 });
 
-test('the state folder is made and kept for its owner alone', async () => {
-  const runtime = temporaryFolder();
-  const folder = join(runtime, 'state');
-  const first = startIn({ HOLDFAST_STATE_DIR: folder });
-  await first.end();
+test('the state folder is made for its owner alone, and one that others may write in is refused', async () => {
+  const folder = join(temporaryFolder(), 'state');
+  expect((await startIn({ HOLDFAST_STATE_DIR: folder }).end()).code).toBe(0);
   expect(statSync(folder).mode & 0o777).toBe(0o700);
-  const wide = join(runtime, 'wide');
-  mkdirSync(wide, { mode: 0o755 });
-  await startIn({ HOLDFAST_STATE_DIR: wide }).end();
-  expect(statSync(wide).mode & 0o777).toBe(0o700);
+  chmodSync(folder, 0o777);
+  const refused = startIn({ HOLDFAST_STATE_DIR: folder });
+  expect((await refused.end()).code).toBe(2);
+  expect(refused.stderr).toMatch(/others may write in .*\[ERR_HOLDFAST_STATE_DIRECTORY\]/);
+});
+
+test('what is in a state folder that others may enter is for its owner alone', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port), {
+    around: (command) => sh('umask 0; exec "$@"', ...command),
+  });
+  await keeper.holding();
+  const folder = keeper.env.HOLDFAST_STATE_DIR;
+  expect(statSync(folder).mode & 0o077).not.toBe(0);
+  const files = readdirSync(folder);
+  expect(files).toEqual(expect.arrayContaining(['app.json', 'app.sock']));
+  const open = files.filter((file) => (statSync(join(folder, file)).mode & 0o077) !== 0);
+  expect(open).toEqual([]);
 });
 
 testNeeding('root')(

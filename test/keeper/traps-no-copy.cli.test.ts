@@ -119,7 +119,18 @@ testNeeding(['cc', 'python3'])(
   },
 );
 
-for (const name of ['dup-before-bind', 'epoll-before-bind', 'blocking-accept'] as const) {
+testNeeding('cc')(
+  'where fds cannot be copied, epoll-before-bind serves as bare and is said not to be kept',
+  async () => {
+    const port = await freePort();
+    const keeper = startKeeper(trap('epoll-before-bind').command(port), noCopies);
+    await keeper.process.line(/is not kept: it is watched with epoll/);
+    await keeper.process.line(/^listening on/);
+    expect(await outcomeOf(port)).toEqual(expect.any(Number));
+  },
+);
+
+for (const name of ['dup-before-bind', 'blocking-accept'] as const) {
   testNeeding('cc')(`where fds cannot be copied, ${name} is served at every start`, async () => {
     const port = await freePort();
     const keeper = startKeeper(trap(name).command(port), noCopies);

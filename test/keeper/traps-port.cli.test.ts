@@ -169,6 +169,7 @@ test('a keeper in a keeper says so and goes on, and the outer one keeps the port
   expect(listeningInode(port)).toBe(sockets[0]?.inode);
   expect(keeper.state().starts).toBe(1);
   await keeper.crash(); // the inner keeper itself
+  expect(isAlive(Number(second))).toBe(false); // its server does not stay beside the next one
   expect(await outcomeOf(port)).toEqual(expect.any(Number));
   expect(listeningInode(port)).toBe(sockets[0]?.inode);
   keeper.process.kill();
