@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { chmodSync, rmSync } from 'node:fs';
 import { createServer, request as httpRequest } from 'node:http';
 import { errorCode, errorText, HoldfastError } from '../errors.js';
 import type { KeeperState } from './state.js';
@@ -27,6 +27,8 @@ export async function serveControl(path: string, handlers: ControlHandlers): Pro
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject).listen(path, () => resolve());
   });
+  // To connect takes the right to write.
+  chmodSync(path, 0o600);
   return {
     close: () => {
       server.close();

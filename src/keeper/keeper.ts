@@ -277,6 +277,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       say: (notice) => this.#say(notice),
       listened: (held, pid, again) => this.#listened(held, pid, again),
       servesUnheld: () => this.#servesUnheld(),
+      letListen: () => this.#dispatch({ type: 'confirmed' }),
     });
     this.#poller?.add(notifier, () => trap.handle());
     this.#trap = trap;
@@ -474,6 +475,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #lookAtTree(): void {
     const worker = this.#worker;
     if (worker === undefined || !worker.rootEnded || this.#spawning) return;
+    // So that how it ended is known before that it has.
+    this.#reapOrphans();
     const members = worker.tree.members();
     if (this.#lifecycle.daemonized && this.#lifecycle.phase !== 'stopping') {
       this.#lookAtDaemon(worker, members);
@@ -497,7 +500,11 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #lookAtDaemon(worker: Worker, members: readonly ProcessStat[]): void {
     if (!worker.followed) {
       const own = members.filter((stat) => stat.ppid === process.pid);
-      const [daemon] = this.#held.all().flatMap((held) => worker.tree.holdersOf(held.inode, own));
+      const holders = this.#held.all().flatMap((held) => worker.tree.holdersOf(held.inode, members));
+      // Itself, or what it was started by and will end with.
+      const daemon =
+        holders.find(({ pid }) => own.some((stat) => stat.pid === pid)) ??
+        (holders.length > 0 ? own[0] : undefined);
       if (daemon !== undefined) {
         worker.root = daemon;
         worker.followed = true;

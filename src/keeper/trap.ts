@@ -67,6 +67,8 @@ const BOUND_MAX = 4096;
 const MADE_LOOK_MS = 100;
 
 export interface TrapOptions {
+  /** A process of the worker listens on a socket that is not to be held: port 0, unix. */
+  readonly letListen: () => void;
   /** A process of the worker serves an address that cannot be held. */
   readonly servesUnheld: () => void;
   readonly notifier: Fd;
@@ -189,8 +191,11 @@ export class Trap {
         if (address === undefined || address.port === 0) return RUN;
         return this.#withSocket(pid, fd, (socket) => this.#bind(call, socket, address));
       }
-      case 'listen':
-        return this.#withSocket(pid, fd, (socket) => this.#listen(socket));
+      case 'listen': {
+        const outcome = this.#withSocket(pid, fd, (socket) => this.#listen(socket));
+        if (outcome === RUN) queueMicrotask(() => this.#options.letListen());
+        return outcome;
+      }
       case 'setsockopt':
         return this.#noteSetting(call, pid, fd);
     }

@@ -103,7 +103,9 @@ export class WorkerTree {
   #isOurs(stat: ProcessStat): boolean {
     if (stat.pid === this.#root) return true;
     const mark = readsMark(stat.pid);
-    if (mark !== undefined) return mark.startsWith(this.#mark);
+    if (mark?.startsWith(this.#mark)) return true;
+    // Another keeper's in this process. One of a keeper below us is ours: it was left to us.
+    if (mark?.includes(`:${process.pid}:`)) return false;
     // Its environment is gone (titles are written over it) or closed to us; the filter it is under tells as well.
     if (seccompFilters(stat.pid) > this.#ownFilters) return true;
     return this.#ownsOrphans && !this.#before.has(stat.pid) && !isRewatching(stat.pid);

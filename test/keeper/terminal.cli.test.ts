@@ -215,6 +215,7 @@ testNeeding(['script', 'bash'])(
     }
     expect(stateOf(pid)).not.toBe('T');
     type(keeper, '\x03'); // is the shell's
+    await keeper.process.line(/\^C/); // it also discards what is typed before
     type(keeper, 'echo and on\n');
     await keeper.process.line(/^and on/);
     expect(await outcomeOf(port)).toBe(keeper.worker());
