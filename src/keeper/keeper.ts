@@ -49,7 +49,15 @@ import {
   writeState,
 } from './state.js';
 import { Trap, trappedCalls } from './trap.js';
-import { holderOf, isAlive, type ProcessId, signalProcess, WORKER_VARIABLE, WorkerTree } from './tree.js';
+import {
+  holderOf,
+  holdsSocketAt,
+  isAlive,
+  type ProcessId,
+  signalProcess,
+  WORKER_VARIABLE,
+  WorkerTree,
+} from './tree.js';
 import { unheldListeners } from './unheld.js';
 
 /** How often the end of a tree is looked for while it is waited for; SIGCHLD usually tells sooner. */
@@ -84,6 +92,8 @@ interface Worker {
   /** Its first process, or the daemon that this has become. */
   root: ProcessId;
   readonly tree: WorkerTree;
+  /** It has just listened on a socket that is not held. */
+  listensUnheld: boolean;
   rootEnded: boolean;
   /** How the daemon ended, once it has. */
   daemonEnd: WorkerEnd | undefined;
@@ -277,7 +287,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       say: (notice) => this.#say(notice),
       listened: (held, pid, again) => this.#listened(held, pid, again),
       servesUnheld: () => this.#servesUnheld(),
-      letListen: () => this.#dispatch({ type: 'confirmed' }),
+      letListen: (pid, fd) => this.#confirmLater(pid, fd),
     });
     this.#poller?.add(notifier, () => trap.handle());
     this.#trap = trap;
@@ -370,6 +380,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
         ownsOrphans: this.#duties.reapsAll && process.pid !== 1,
         before: this.#before,
       }),
+      listensUnheld: false,
       rootEnded: false,
       daemonEnd: undefined,
       followed: false,
@@ -405,6 +416,18 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     timer.unref();
   }
 
+  /** A socket that is not held makes its program a server too, if it is still there a moment later. */
+  #confirmLater(pid: number, fd: number): void {
+    const worker = this.#worker;
+    if (this.#lifecycle.everListened || worker === undefined) return;
+    worker.listensUnheld = true;
+    setTimeout(() => {
+      worker.listensUnheld = false;
+      const isThere = holdsSocketAt(pid, fd);
+      if (isThere && this.#worker === worker) this.#dispatch({ type: 'confirmed' });
+    }, LISTENING_LOOK_MS).unref();
+  }
+
   /** The worker is a server, though the keeper has none of its sockets. */
   #servesUnheld(): void {
     this.#serviceManager.ready();
@@ -429,8 +452,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#say({ type: 'exited', pid: worker.root.pid, ...end });
     const members = worker.tree.members();
     // It died within the moment in which a socket is confirmed: then it had it open.
-    if (this.#held.all().some((held) => held.claimed && !held.confirmed))
-      this.#dispatch({ type: 'confirmed' });
+    const wasListening = this.#held.all().some((held) => held.claimed && !held.confirmed);
+    if (wasListening || (worker.listensUnheld && end.signal !== null)) this.#dispatch({ type: 'confirmed' });
     if (members.length === 0) this.#held.workerGone(performance.now());
     this.#dispatch({
       type: 'root-ended',

@@ -45,11 +45,20 @@ export function listenersOrNone(port?: number): readonly TcpSocket[] {
 /** The process that has the socket; a keeper's own server is named rather than the keeper. */
 export function whoHas(inode: number): Stranger | undefined {
   const keeper = knownKeepers().find((known) => known.sockets.some((socket) => socket.inode === inode));
-  const holders = allProcesses().filter((stat) => stat.pid !== keeper?.pid && hasOpen(stat.pid, inode));
-  const pid = holders[0]?.pid ?? keeper?.pid;
+  const pid = holderBeside(keeper?.pid, inode) ?? keeper?.pid;
   if (pid === undefined) return undefined;
   const command = commandLine(pid).join(' ');
   return { pid, command, ...(keeper === undefined ? {} : { keeper: keeper.name }) };
+}
+
+/** Who was found last: a program that tries many ports meets the same one again, and the search reads all of /proc. */
+let lastHolder: number | undefined;
+
+function holderBeside(keeper: number | undefined, inode: number): number | undefined {
+  if (lastHolder === undefined || lastHolder === keeper || !hasOpen(lastHolder, inode)) {
+    lastHolder = allProcesses().find((stat) => stat.pid !== keeper && hasOpen(stat.pid, inode))?.pid;
+  }
+  return lastHolder;
 }
 
 function hasOpen(pid: number, inode: number): boolean {

@@ -68,7 +68,7 @@ const MADE_LOOK_MS = 100;
 
 export interface TrapOptions {
   /** A process of the worker listens on a socket that is not to be held: port 0, unix. */
-  readonly letListen: () => void;
+  readonly letListen: (pid: number, fd: number) => void;
   /** A process of the worker serves an address that cannot be held. */
   readonly servesUnheld: () => void;
   readonly notifier: Fd;
@@ -193,7 +193,7 @@ export class Trap {
       }
       case 'listen': {
         const outcome = this.#withSocket(pid, fd, (socket) => this.#listen(socket));
-        if (outcome === RUN) queueMicrotask(() => this.#options.letListen());
+        if (outcome === RUN) queueMicrotask(() => this.#options.letListen(pid, fd));
         return outcome;
       }
       case 'setsockopt':

@@ -148,6 +148,17 @@ export function currentHolders(
   return former.filter((holder) => isAlive(holder) && fdsOrUnknown(holder.pid, inode) === undefined);
 }
 
+/** Whether the process has any socket at that number; taken for granted of one that may not be looked into. */
+export function holdsSocketAt(pid: number, fd: number): boolean {
+  try {
+    return socketAt(pid, fd) !== undefined;
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === 'EACCES' || code === 'EPERM') return true;
+    throw error;
+  }
+}
+
 /** Whether the process still has the socket at that number. Costs one look, where `holdersOf` costs a walk. */
 export function stillHolds(holder: SocketHolder, inode: number): boolean {
   try {

@@ -7,6 +7,7 @@ import { inFreshNetns } from '../support/netns.js';
 import { freePort, freePorts } from '../support/ports.js';
 import { isAlive, listeners, listeningInode } from '../support/proc.js';
 import { start } from '../support/process.js';
+import { binaryOf } from '../support/requirement.js';
 import { nodeHttp, pythonHttp, staticHttp, type TestServer, trap, trapPath } from '../support/servers.js';
 import { until, within } from '../support/wait.js';
 import { freeze, outcomeOf, queueClients } from './clients.js';
@@ -101,6 +102,22 @@ testNeeding(['cc', 'root', 'netns', 'setpriv'])(
     await keeper.crash();
     await keeper.process.line(/is served again/);
     expect(listeningInode(81, keeper.process.pid)).toBe(inode);
+  },
+);
+
+testNeeding(['cc', 'root', 'netns', 'unshare'])(
+  'where fds cannot be copied, a user who is root in a user namespace of its own gets no low port',
+  async () => {
+    const server = [binaryOf('unshare'), '--user', '--map-root-user', ...staticHttp.command(81)];
+    const bare = start(inFreshNetns(asNobody(server)));
+    expect((await bare.end()).code).toBe(1);
+    expect(bare.stderr).toMatch(/Permission denied/);
+    const keeper = startKeeper(server, {
+      around: (command) => inFreshNetns([trapPath('deny-pidfd-getfd'), ...command]),
+      flags: ['--user', 'nobody'],
+    });
+    expect(await keeper.process.end()).toEqual({ code: 1, signal: null });
+    expect(keeper.process.stderr).toMatch(/Permission denied/);
   },
 );
 

@@ -88,7 +88,9 @@ testNeeding('python3')(
     const keepers = ['first', 'second'].map((name) =>
       startKeeper(python(LISTENS_AT_ONCE, port, 200, startMs), { name, flags: ['--restart', 'never'] }),
     );
-    const lines = await Promise.all(keepers.map((keeper) => keeper.process.line(/^listening: ([01]+)$/)));
+    const lines = await Promise.all(
+      keepers.map((keeper) => keeper.process.line(/^listening: ([01]+)$/, { timeoutMs: 25_000 })),
+    );
     const [one = '', other = ''] = lines.map(([, listening]) => listening);
     const counts = [...one].map((isListening, index) => Number(isListening) + Number(other[index]));
     expect(counts).toEqual(Array(200).fill(1));
@@ -481,7 +483,9 @@ for index in range(count):
     s = socket.socket()
     try:
         s.bind(('127.0.1.%d' % (index + 1), port))
-        while time.time() < start / 1000 + index * 0.02: pass
+        moment = start / 1000 + index * 0.02
+        time.sleep(max(0, moment - time.time() - 0.001))
+        while time.time() < moment: pass
         s.listen(5)
         kept.append(s)
         listening += '1'
