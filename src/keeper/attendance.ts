@@ -6,7 +6,7 @@ import { currentHolders, isAlive, stillHolds, type WorkerTree } from './tree.js'
 /** How long after listen a process must still have the socket for it to be a server's and not a port probe's. */
 const CONFIRM_MS = 100;
 /** How long clients wait at a socket that its server closed on purpose before they are refused. */
-const CLOSED_MS = 1_000;
+const CLOSED_MS = 2_000;
 const LOOK_EVERY_MS = 500;
 
 export interface AttendanceOptions {
@@ -68,8 +68,10 @@ export class Attendance {
     if (this.#options.held.byInode(held.inode) !== held) return;
     // A worker that ended meanwhile had it open as far as anyone can tell.
     if (!held.claimed) return;
-    this.#lookForHolders(held);
-    if (held.holders.length > 0) {
+    const holders = currentHolders(this.#options.tree(), held.inode, held.holders);
+    // Of one that was closed meanwhile the former holders stay: that they live tells that it was on purpose.
+    if (holders.length > 0) {
+      held.holders = holders;
       held.confirmed = true;
       held.failingSince = null;
       this.#releaseFormer(held);

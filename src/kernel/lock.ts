@@ -6,11 +6,11 @@ const flock = declare('int flock(int fd, int operation)');
 const LOCK_EX_NB = 2 | 4;
 const EAGAIN = 11;
 
-const LOCK_TRIES = 20;
+const LOCK_TRIES = 200;
 
 /**
  * Does the work while no other process does work under a lock on the same file, which only has to be readable.
- * Somebody who keeps the lock for more than some milliseconds is not waited for.
+ * Somebody who keeps the lock for more than 100 ms is not waited for.
  *
  * @see flock(2)
  */

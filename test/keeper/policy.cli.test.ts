@@ -1,8 +1,13 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import { childrenOf, processStat } from '../../src/kernel/procfs.js';
+import { pidOf } from '../support/http.js';
 import { type RunningKeeper, startKeeper } from '../support/keeper.js';
 import { freePort } from '../support/ports.js';
 import { listeningInode } from '../support/proc.js';
+import { until } from '../support/wait.js';
 import { nodeServer, sh } from './inline.js';
+import { changingCommand } from './programs.js';
 
 /** How a program of Node comes to its end, and what a shell makes of it. */
 const ends = [
@@ -62,6 +67,23 @@ test('a keeper whose server does not listen says so after 5 s', async () => {
   const startMs = performance.now();
   await keeper.process.line(/^holdfast: nothing listens yet after 5 s/);
   expect(performance.now() - startMs).toBeGreaterThan(4_900);
+});
+
+test('a server that crashes in that moment has listened, also when the keeper gets to see it late', async () => {
+  const port = await freePort();
+  const act = '(process.kill(process.ppid, "SIGSTOP"), process.exit(1))';
+  const server = changingCommand(nodeServer(port, 'listening', act));
+  const keeper = startKeeper(server.command);
+  const ended = await until('the dead server of a keeper that stands still', () => {
+    const [child] = childrenOf(keeper.process.pid) ?? [];
+    const stopped = processStat(keeper.process.pid)?.state === 'T';
+    return stopped && child !== undefined && processStat(child)?.state === 'Z' && child;
+  });
+  await sleep(300); // longer than it takes a socket to be confirmed
+  server.become(nodeServer(port, 'SIGUSR2', '0'));
+  keeper.process.kill('SIGCONT');
+  await keeper.process.line(/started again/);
+  expect(await pidOf(port)).not.toBe(ended);
 });
 
 /** A server that ends by that code when it is told to. */
