@@ -76,6 +76,10 @@ export class Attendance {
       held.failingSince = null;
       this.#releaseFormer(held);
       this.#options.changed(held);
+    } else if (held.holders.length > 0 && !held.holders.some(isAlive)) {
+      // Who listened has died since: he did not close it on purpose.
+      held.confirmed = true;
+      this.#options.changed(held);
     } else if (!held.confirmed) {
       this.#options.held.release(held);
       this.#options.changed(undefined);
