@@ -54,6 +54,7 @@ import {
   holdsSocketAt,
   isAlive,
   type ProcessId,
+  type SocketHolder,
   signalProcess,
   WORKER_VARIABLE,
   WorkerTree,
@@ -66,7 +67,6 @@ const TREE_LOOK_MS = 25;
 const DAEMON_LOOK_MS = 100;
 /** A process that SIGKILL does not end in this time hangs in the kernel; nobody can wait for it. */
 const UNKILLABLE_MS = 5_000;
-const REHEARSALS = 1;
 const LISTENING_LOOK_MS = 100;
 const LISTENING_LOOK_MAX_MS = 2_000;
 const NOTHING_LISTENS_MS = 5_000;
@@ -399,7 +399,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   /** While the first server loads, what its bind and listen will need is used for the first time. */
   #rehearse(): void {
     this.#poller?.rehearse();
-    for (let round = 0; round < REHEARSALS; round++) this.#trap?.rehearse();
+    this.#trap?.rehearse();
   }
 
   /** Nobody tells when the worker listens on a socket that does not come through the trap: it is looked for. */
@@ -459,7 +459,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       type: 'root-ended',
       end,
       left: members.length > 0,
-      serves: this.#held.all().some((held) => worker.tree.holdersOf(held.inode, members).length > 0),
+      serves: this.#holdersAmong(worker, members).length > 0,
     });
     this.#childEnded();
   }
@@ -519,11 +519,15 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     }
   }
 
+  #holdersAmong({ tree }: Worker, members: readonly ProcessStat[]): readonly SocketHolder[] {
+    return this.#held.all().flatMap((held) => tree.holdersOf(held.inode, members));
+  }
+
   /** The daemon is the process that came to us as an orphan and has a held socket. */
   #lookAtDaemon(worker: Worker, members: readonly ProcessStat[]): void {
     if (!worker.followed) {
       const own = members.filter((stat) => stat.ppid === process.pid);
-      const holders = this.#held.all().flatMap((held) => worker.tree.holdersOf(held.inode, members));
+      const holders = this.#holdersAmong(worker, members);
       // Itself, or what it was started by and will end with.
       const daemon =
         holders.find(({ pid }) => own.some((stat) => stat.pid === pid)) ??
@@ -540,10 +544,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       if (members.length > 0) return;
     } else if (isAlive(worker.root)) {
       return;
-    } else if (
-      worker.daemonEnd?.code === 0 &&
-      this.#held.all().some((held) => worker.tree.holdersOf(held.inode, members).length > 0)
-    ) {
+    } else if (worker.daemonEnd?.code === 0 && this.#holdersAmong(worker, members).length > 0) {
       // It handed its work to another process (nginx by USR2 and QUIT), which is the daemon from now on.
       worker.followed = false;
       this.#watchTree(DAEMON_LOOK_MS);

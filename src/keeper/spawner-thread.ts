@@ -20,10 +20,10 @@ port.on('message', (message: SpawnerRequest) => start(message.id, message.reques
 
 function prepare(): SpawnerReport {
   const thread = threadId();
-  if (trap.length === 0) return { type: 'ready', thread, notifier: null, waitKillable: false };
+  if (trap.length === 0) return { type: 'ready', thread, notifier: null };
   try {
     if (noNewPrivileges) setNoNewPrivileges();
-    return { type: 'ready', thread, ...installTrap(trap) };
+    return { type: 'ready', thread, notifier: installTrap(trap).notifier };
   } catch (error) {
     return { type: 'unavailable', code: errorCode(error) ?? 'UNKNOWN', message: errorText(error) };
   }

@@ -26,7 +26,6 @@ export type SpawnerReport =
       readonly type: 'ready';
       readonly thread: number;
       readonly notifier: Fd | null;
-      readonly waitKillable: boolean;
     }
   | { readonly type: 'unavailable'; readonly code: string; readonly message: string }
   | { readonly type: 'spawned'; readonly id: number; readonly pid: number }
@@ -54,7 +53,6 @@ export class Spawner {
   readonly #exited = new Map<number, (end: WorkerEnd) => void>();
   /** The seccomp notifier, owned by whoever made the spawner; null without a trap. */
   readonly notifier: Fd | null;
-  readonly waitKillable: boolean;
   /** The kernel's number of the thread, whose children the programs are. */
   readonly threadId: number;
   #ids = 0;
@@ -64,7 +62,6 @@ export class Spawner {
     this.#thread = thread;
     this.threadId = ready.thread;
     this.notifier = ready.notifier;
-    this.waitKillable = ready.waitKillable;
     thread.on('message', (report: SpawnerReport) => this.#hear(report));
     thread.on('error', (error) => this.#fail(error));
   }

@@ -1,12 +1,12 @@
-import { errorCode } from '../errors.js';
 import { SyscallError } from '../kernel/libc.js';
-import { allProcesses, commandLine, fdsOfSocket } from '../kernel/procfs.js';
+import { allProcesses, commandLine } from '../kernel/procfs.js';
 import { type TcpSocket, tcpListeners } from '../kernel/sock-diag.js';
 import { endpointsOverlap } from '../model/address.js';
 import { ownNamespace } from './child-socket.js';
 import type { Place } from './held.js';
 import type { Stranger } from './notices.js';
 import { knownKeepers } from './state.js';
+import { fdsOrUnknown } from './tree.js';
 
 /** A listening socket that is not ours. */
 export interface StrangerSocket {
@@ -61,12 +61,7 @@ function holderBeside(keeper: number | undefined, inode: number): number | undef
   return lastHolder;
 }
 
+/** Another user's process is not for us to see. */
 function hasOpen(pid: number, inode: number): boolean {
-  try {
-    return fdsOfSocket(pid, inode).length > 0;
-  } catch (error) {
-    // Another user's process: not for us to see.
-    if (errorCode(error) === 'EACCES' || errorCode(error) === 'EPERM') return false;
-    throw error;
-  }
+  return (fdsOrUnknown(pid, inode) ?? []).length > 0;
 }

@@ -1,4 +1,4 @@
-import { errorCode } from '../errors.js';
+import { errorCode, isForbidden } from '../errors.js';
 import { close, duplicate, isNonBlocking, O_CLOEXEC, setNonBlocking } from '../kernel/fd.js';
 import { type Fd, SyscallError } from '../kernel/libc.js';
 import { oneAtATime } from '../kernel/lock.js';
@@ -482,11 +482,9 @@ export class Trap {
 
   #sayNotHeld(call: Notification, error: unknown): void {
     const pid = threadGroup(call.tid) ?? call.tid;
-    const code = errorCode(error);
-    const why =
-      code === 'EPERM' || code === 'EACCES'
-        ? `pid ${pid} may not be looked into: it runs with other privileges than the keeper; run holdfast as root`
-        : `${call.call}: ${String(error)}`;
+    const why = isForbidden(error)
+      ? `pid ${pid} may not be looked into: it runs with other privileges than the keeper; run holdfast as root`
+      : `${call.call}: ${String(error)}`;
     this.#options.say({ type: 'not-held', pid, why });
     this.#options.servesUnheld();
   }

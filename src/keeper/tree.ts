@@ -1,4 +1,4 @@
-import { errorCode } from '../errors.js';
+import { errorCode, isForbidden } from '../errors.js';
 import { close } from '../kernel/fd.js';
 import { pidfdOpen, pidfdSignal } from '../kernel/pidfd.js';
 import {
@@ -153,8 +153,7 @@ export function holdsSocketAt(pid: number, fd: number): boolean {
   try {
     return socketAt(pid, fd) !== undefined;
   } catch (error) {
-    const code = errorCode(error);
-    if (code === 'EACCES' || code === 'EPERM') return true;
+    if (isForbidden(error)) return true;
     throw error;
   }
 }
@@ -164,8 +163,7 @@ export function stillHolds(holder: SocketHolder, inode: number): boolean {
   try {
     return socketAt(holder.pid, holder.fd) === inode;
   } catch (error) {
-    const code = errorCode(error);
-    if (code === 'EACCES' || code === 'EPERM') return isAlive(holder);
+    if (isForbidden(error)) return isAlive(holder);
     throw error;
   }
 }
@@ -176,13 +174,12 @@ export function isAlive({ pid, startTime }: ProcessId): boolean {
   return stat !== undefined && stat.startTime === startTime && stat.state !== 'Z';
 }
 
-/** Undefined when the process may not be looked into. */
-function fdsOrUnknown(pid: number, inode: number): readonly number[] | undefined {
+/** The fds by which a process has the socket; undefined when it may not be looked into. */
+export function fdsOrUnknown(pid: number, inode: number): readonly number[] | undefined {
   try {
     return fdsOfSocket(pid, inode);
   } catch (error) {
-    const code = errorCode(error);
-    if (code === 'EACCES' || code === 'EPERM') return undefined;
+    if (isForbidden(error)) return undefined;
     throw error;
   }
 }
@@ -201,8 +198,7 @@ function ifAlive<T>(work: () => T, otherwise: T): T {
   try {
     return work();
   } catch (error) {
-    const code = errorCode(error);
-    if (code === 'ESRCH' || code === 'EACCES' || code === 'EPERM') return otherwise;
+    if (errorCode(error) === 'ESRCH' || isForbidden(error)) return otherwise;
     throw error;
   }
 }

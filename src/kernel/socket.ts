@@ -38,8 +38,6 @@ const SO_ACCEPTCONN = 30;
 const SO_PROTOCOL = 38;
 const SO_DOMAIN = 39;
 const SO_ATTACH_REUSEPORT_CBPF = 51;
-const SO_COOKIE = 57;
-const SO_DETACH_REUSEPORT_BPF = 68;
 const SO_NETNS_COOKIE = 71;
 export const IPV6_V6ONLY = 26;
 const TCP_INFO = 11;
@@ -130,11 +128,6 @@ export function socketInode(fd: Fd): number {
   return fstatSync(fd).ino;
 }
 
-/** The kernel's unique number of the socket; never used twice while the system runs. Linux >= 4.12. */
-export function socketCookie(fd: Fd): bigint {
-  return socketOption(fd, SOL_SOCKET, SO_COOKIE, 8).readBigUInt64LE(0);
-}
-
 /** The unique number of the socket's network namespace, Linux >= 5.14. @throws {SyscallError} ENOPROTOOPT */
 export function netnsCookie(fd: Fd): bigint {
   return socketOption(fd, SOL_SOCKET, SO_NETNS_COOKIE, 8).readBigUInt64LE(0);
@@ -217,11 +210,6 @@ export function socketProgram(program: readonly BpfInstruction[]): { header: Buf
  */
 export function steerGroupTo(fd: Fd, index: number): void {
   attachProgram(fd, SO_ATTACH_REUSEPORT_CBPF, [[0x06, 0, 0, index]]);
-}
-
-/** Takes the steering program off the group, which hashes again. Linux >= 5.3. @throws {SyscallError} ENOENT */
-export function stopSteering(fd: Fd): void {
-  writeInt(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0);
 }
 
 /**
