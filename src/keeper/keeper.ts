@@ -15,6 +15,7 @@ import {
   type ProcessStat,
   processStat,
 } from '../kernel/procfs.js';
+import { SeccompNotifier } from '../kernel/seccomp.js';
 import { isListening, refuseNewConnections } from '../kernel/socket.js';
 import { signalName } from '../model/signals.js';
 import { version } from '../version.js';
@@ -35,6 +36,7 @@ import {
 import { bindAll, inheritedSockets, removeSocketFile } from './listen.js';
 import type { Notice } from './notices.js';
 import { holdForMs, type Identity, identityOf, type KeepOptions, policyOf } from './options.js';
+import { rehearse } from './rehearsal.js';
 import { isRewatching } from './rewatch.js';
 import { ServiceManager } from './service-manager.js';
 import { Spawner } from './spawner.js';
@@ -259,10 +261,13 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#poller = new Poller();
     process.once('exit', this.#onExit);
     process.on('SIGCHLD', this.#onChild);
-    this.#spawner = await Spawner.start({
+    const spawner = Spawner.start({
       trap: this.#options.trap === false ? [] : trappedCalls(this.#mayCopy),
       noNewPrivileges: !hasCapability('self', CAP_SYS_ADMIN),
     });
+    if (this.#options.trap !== false)
+      await Promise.allSettled([spawner, rehearse(this.#poller, this.#mayCopy)]);
+    this.#spawner = await spawner;
     // Only now: where there can be no trap, another keeper without one takes these instead.
     this.#handed = inheritedSockets(this.#duties.serviceEnv ?? {}, this.#held);
     this.#handed = [...this.#handed, ...(await bindAll(this.#options.listen ?? [], this.#held))];
@@ -280,7 +285,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #answerTraps({ notifier }: Spawner): void {
     if (notifier === null) return;
     const trap = new Trap({
-      notifier,
+      notifier: new SeccompNotifier(notifier),
       mayCopy: this.#mayCopy,
       held: this.#held,
       tree: () => this.#worker?.tree,
@@ -365,7 +370,6 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       cwd: this.#cwd,
       ...(this.#identity === undefined ? {} : { credentials: this.#identity }),
     });
-    if (this.#starts === 1) this.#rehearse();
     this.#spawning = true;
     const { pid, exited } = await spawned.finally(() => {
       this.#spawning = false;
@@ -394,12 +398,6 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     // A stop that was asked for while this start was on its way had nobody to signal.
     if (this.#lifecycle.phase !== 'stopping') return;
     signalProcess(root, this.#stopAtOnce ? 'SIGKILL' : this.#lifecycle.policy.stopSignal);
-  }
-
-  /** While the first server loads, what its bind and listen will need is used for the first time. */
-  #rehearse(): void {
-    this.#poller?.rehearse();
-    this.#trap?.rehearse();
   }
 
   /** Nobody tells when the worker listens on a socket that does not come through the trap: it is looked for. */

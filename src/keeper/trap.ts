@@ -9,20 +9,14 @@ import {
   fdFlags,
   fdsOfSocket,
   hasCapability,
+  type OpenFile,
+  openFiles,
   readMemory,
   socketAt,
   threadGroup,
   userNamespace,
 } from '../kernel/procfs.js';
-import {
-  type Answer,
-  addFd,
-  answer,
-  type Notification,
-  receive,
-  stillWaits,
-  type TrappedCall,
-} from '../kernel/seccomp.js';
+import type { Answer, Notification, Notifier, TrappedCall } from '../kernel/seccomp.js';
 import { TCP_STATES } from '../kernel/sock-diag.js';
 import { decodeSocketAddress } from '../kernel/sockaddr.js';
 import {
@@ -71,7 +65,7 @@ export interface TrapOptions {
   readonly letListen: (pid: number, fd: number) => void;
   /** A process of the worker serves an address that cannot be held. */
   readonly servesUnheld: () => void;
-  readonly notifier: Fd;
+  readonly notifier: Notifier;
   /** Whether fds may be copied out of the worker; otherwise the keeper makes the sockets. */
   readonly mayCopy: boolean;
   readonly held: HeldSockets;
@@ -116,7 +110,7 @@ export class Trap {
 
   /** Answers one call. To be called whenever the notifier is readable. */
   handle(): void {
-    const call = receive(this.#options.notifier);
+    const call = this.#options.notifier.receive();
     if (call === undefined) return;
     try {
       const outcome = this.#decide(call);
@@ -140,38 +134,7 @@ export class Trap {
   }
 
   #answer(call: Notification, outcome: Answer): void {
-    if (!this.#stopped) answer(this.#options.notifier, call.id, outcome);
-  }
-
-  /**
-   * Goes once through what a bind and a listen need, with a socket of our own: the first use of each native function
-   * costs up to a millisecond, which the first server would wait.
-   */
-  rehearse(): void {
-    const fd = streamSocket('ipv4');
-    try {
-      const address: InetAddress = { family: 'ipv4', host: '127.0.0.1', port: 0 };
-      const { pid } = process;
-      withCopy(threadGroup(pid) ?? pid, fd, (socket) => {
-        const place = socket.placeAt(address);
-        this.#isTaken(place, false);
-        if (socket.copy !== undefined) carryOptions(socket.copy, fd);
-        epollRegistrations(pid, socket.inode);
-        for (const at of fdsOfSocket(pid, socket.inode)) fdFlags(pid, at);
-        setReuseAddress(fd, true);
-        bind(fd, address);
-        listenAs(fd, place, true);
-        steer(fd, 0);
-        close(duplicate(fd));
-        return localInetAddress(fd);
-      });
-      stillWaits(this.#options.notifier, 0n);
-      answer(this.#options.notifier, 0n, RUN);
-    } catch {
-      // Whatever is missing on this machine (copies of fds, loopback, netlink): the real calls will say so themselves.
-    } finally {
-      close(fd);
-    }
+    if (!this.#stopped) this.#options.notifier.answer(call.id, outcome);
   }
 
   stop(): void {
@@ -290,10 +253,9 @@ export class Trap {
     held: HeldSocket,
   ): Answer | Promise<Answer> {
     const { pid, inode, copy } = socket;
-    const sharer = this.#options
-      .tree()
-      ?.holdersOf(inode)
-      .find((other) => other.pid !== pid);
+    const tree = this.#options.tree();
+    const others = tree?.members().filter((member) => member.pid !== pid);
+    const [sharer] = tree?.holdersOf(inode, others) ?? [];
     if (sharer !== undefined) {
       return this.#replaceHeld(
         socket,
@@ -309,9 +271,10 @@ export class Trap {
         text: `${describeHeld(held)} keeps its former ${notSet.join(', ')}`,
       });
     }
-    const registrations = epollRegistrations(pid, inode);
+    const files = openFiles(pid);
+    const registrations = epollRegistrations(pid, inode, files);
     if (registrations.length > 0) return this.#giveWatched(call, socket, place, held, registrations);
-    this.#inject(call, socket, held.fd);
+    this.#inject(call, socket, held.fd, files);
     held.claimed = true;
     return { value: 0 };
   }
@@ -391,12 +354,17 @@ export class Trap {
   }
 
   /** Copies our fd over every number by which the caller has its own socket. */
-  #inject(call: Notification, { pid, inode, nonBlocking }: ChildSocket, fd: Fd): void {
+  #inject(
+    call: Notification,
+    { pid, inode, nonBlocking }: ChildSocket,
+    fd: Fd,
+    files: readonly OpenFile[] = openFiles(pid),
+  ): void {
     // The mode belongs to the socket, and nobody alive has this one: it becomes what the program expects.
     if (isNonBlocking(fd) !== nonBlocking) setNonBlocking(fd, nonBlocking);
-    for (const at of fdsOfSocket(pid, inode)) {
+    for (const at of fdsOfSocket(pid, inode, files)) {
       const closeOnExec = (fdFlags(pid, at) ?? 0) & O_CLOEXEC;
-      addFd(this.#options.notifier, call.id, fd, { at, closeOnExec });
+      this.#options.notifier.addFd(call.id, fd, { at, closeOnExec });
     }
   }
 
@@ -419,7 +387,7 @@ export class Trap {
     const inode = socketAt(pid, fd);
     const length = Math.min(16, Number(BigInt.asUintN(32, call.args[4] ?? 0n)));
     const value = readMemory(pid, call.args[3] ?? 0n, length);
-    if (inode === undefined || !stillWaits(this.#options.notifier, call.id)) return RUN;
+    if (inode === undefined || !this.#options.notifier.stillWaits(call.id)) return RUN;
     const setting = settingOf(
       Number(BigInt.asUintN(32, call.args[1] ?? 0n)),
       Number(BigInt.asUintN(32, call.args[2] ?? 0n)),
@@ -475,7 +443,7 @@ export class Trap {
 
   #readAddress(call: Notification, pid: number): InetAddress | undefined {
     const bytes = readMemory(pid, call.args[1] ?? 0n, Number(BigInt.asUintN(32, call.args[2] ?? 0n)));
-    if (!stillWaits(this.#options.notifier, call.id)) return undefined;
+    if (!this.#options.notifier.stillWaits(call.id)) return undefined;
     const address = decodeSocketAddress(bytes);
     return address?.family === 'unix' ? undefined : address;
   }

@@ -129,12 +129,14 @@ export function socketAt(pid: number, fd: number): number | undefined {
   return target === undefined ? undefined : socketInodeOf(target);
 }
 
-/** The fds by which a process has the socket open. @throws {Error} EACCES, as `openFiles` */
-export function fdsOfSocket(pid: number, inode: number): readonly number[] {
+/** The fds by which a process has the socket open, as far as `files` tells. @throws {Error} EACCES, as `openFiles` */
+export function fdsOfSocket(
+  pid: number,
+  inode: number,
+  files: readonly OpenFile[] = openFiles(pid),
+): readonly number[] {
   const link = `socket:[${inode}]`;
-  return openFiles(pid)
-    .filter((file) => file.target === link)
-    .map((file) => file.fd);
+  return files.filter((file) => file.target === link).map((file) => file.fd);
 }
 
 /** The flags of an fd as open(2) spells them, O_CLOEXEC included; undefined when it is not there. */
@@ -154,12 +156,16 @@ export interface EpollRegistration {
 }
 
 /** The registrations of the file with that inode in all epoll instances of the process. @see proc(5), fdinfo: tfd */
-export function epollRegistrations(pid: number, inode: number): readonly EpollRegistration[] {
+export function epollRegistrations(
+  pid: number,
+  inode: number,
+  files: readonly OpenFile[] = openFiles(pid),
+): readonly EpollRegistration[] {
   const watched = new RegExp(
     `^tfd:\\s*(\\d+) events:\\s*([0-9a-f]+) data:\\s*([0-9a-f]+) .*ino:${inode.toString(16)} `,
     'gm',
   );
-  return openFiles(pid)
+  return files
     .filter((file) => file.target === 'anon_inode:[eventpoll]')
     .flatMap(({ fd: epoll }) =>
       [...(readOrGone(`/proc/${pid}/fdinfo/${epoll}`) ?? '').matchAll(watched)].map(

@@ -87,49 +87,66 @@ export function knowsNotifications(): boolean {
   return syscallWithMemory('seccomp', SECCOMP_GET_ACTION_AVAIL, 0, action) === 0;
 }
 
-/**
- * Takes the next notification. Call it when the notifier is readable; otherwise it blocks. Undefined when the
- * caller has died since.
- */
-export function receive(notifier: Fd): Notification | undefined {
-  const notification = Buffer.alloc(NOTIF_SIZE);
-  if (ioctl(notifier, NOTIF_RECV, notification) === -1) return undefined;
-  const call = callOf(notification.readInt32LE(16));
-  if (call === undefined) return undefined;
-  const args = [0, 1, 2, 3, 4].map((index) => notification.readBigUInt64LE(32 + index * 8));
-  return { id: notification.readBigUInt64LE(0), tid: notification.readUInt32LE(8), call, args };
+/** Where calls that wait for our answer are received and answered. @see seccomp_unotify(2) */
+export interface Notifier {
+  /**
+   * Takes the next notification. Call it when the notifier is readable; otherwise it blocks. Undefined when the
+   * caller has died since.
+   */
+  receive(): Notification | undefined;
+  /** Whether the caller still waits, so that what was read from its memory was its own. */
+  stillWaits(id: bigint): boolean;
+  /** Lets the waiting call go on. False when the caller has died. */
+  answer(id: bigint, outcome: Answer): boolean;
+  /**
+   * Puts a copy of our fd into the waiting process, in the place of its own fd `at`.
+   *
+   * @throws {SyscallError} ENOENT: the caller has died.
+   */
+  addFd(id: bigint, fd: Fd, place: { readonly at: number; readonly closeOnExec: number }): void;
 }
 
-/** Whether the caller still waits, so that what was read from its memory was its own. */
-export function stillWaits(notifier: Fd, id: bigint): boolean {
-  const memory = Buffer.alloc(8);
-  memory.writeBigUInt64LE(id, 0);
-  return ioctl(notifier, NOTIF_ID_VALID, memory) === 0;
-}
+/** The kernel's notifier; `fd` is what `installTrap` gave. */
+export class SeccompNotifier implements Notifier {
+  readonly #fd: Fd;
 
-/** Lets the waiting call go on. False when the caller has died. */
-export function answer(notifier: Fd, id: bigint, outcome: Answer): boolean {
-  const response = Buffer.alloc(24);
-  response.writeBigUInt64LE(id, 0);
-  if ('run' in outcome) response.writeUInt32LE(RESPONSE_CONTINUE, 20);
-  else if ('value' in outcome) response.writeBigInt64LE(BigInt(outcome.value), 8);
-  else response.writeInt32LE(-outcome.error, 16);
-  return ioctl(notifier, NOTIF_SEND, response) === 0;
-}
+  constructor(fd: Fd) {
+    this.#fd = fd;
+  }
 
-/**
- * Puts a copy of our fd into the waiting process, in the place of its own fd `at`.
- *
- * @throws {SyscallError} ENOENT: the caller has died.
- */
-export function addFd(notifier: Fd, id: bigint, fd: Fd, place: { at: number; closeOnExec: number }): void {
-  const request = Buffer.alloc(24);
-  request.writeBigUInt64LE(id, 0);
-  request.writeUInt32LE(ADDFD_SETFD, 8);
-  request.writeUInt32LE(fd, 12);
-  request.writeUInt32LE(place.at, 16);
-  request.writeUInt32LE(place.closeOnExec, 20);
-  check('ioctl', ioctl(notifier, NOTIF_ADDFD, request));
+  receive(): Notification | undefined {
+    const notification = Buffer.alloc(NOTIF_SIZE);
+    if (ioctl(this.#fd, NOTIF_RECV, notification) === -1) return undefined;
+    const call = callOf(notification.readInt32LE(16));
+    if (call === undefined) return undefined;
+    const args = [0, 1, 2, 3, 4].map((index) => notification.readBigUInt64LE(32 + index * 8));
+    return { id: notification.readBigUInt64LE(0), tid: notification.readUInt32LE(8), call, args };
+  }
+
+  stillWaits(id: bigint): boolean {
+    const memory = Buffer.alloc(8);
+    memory.writeBigUInt64LE(id, 0);
+    return ioctl(this.#fd, NOTIF_ID_VALID, memory) === 0;
+  }
+
+  answer(id: bigint, outcome: Answer): boolean {
+    const response = Buffer.alloc(24);
+    response.writeBigUInt64LE(id, 0);
+    if ('run' in outcome) response.writeUInt32LE(RESPONSE_CONTINUE, 20);
+    else if ('value' in outcome) response.writeBigInt64LE(BigInt(outcome.value), 8);
+    else response.writeInt32LE(-outcome.error, 16);
+    return ioctl(this.#fd, NOTIF_SEND, response) === 0;
+  }
+
+  addFd(id: bigint, fd: Fd, place: { readonly at: number; readonly closeOnExec: number }): void {
+    const request = Buffer.alloc(24);
+    request.writeBigUInt64LE(id, 0);
+    request.writeUInt32LE(ADDFD_SETFD, 8);
+    request.writeUInt32LE(fd, 12);
+    request.writeUInt32LE(place.at, 16);
+    request.writeUInt32LE(place.closeOnExec, 20);
+    check('ioctl', ioctl(this.#fd, NOTIF_ADDFD, request));
+  }
 }
 
 /** Offsets within struct seccomp_data: nr 0, arch 4, args[n] 16 + 8n (low half first). */

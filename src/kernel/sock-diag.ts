@@ -91,20 +91,22 @@ function dump(
   }
 }
 
+/** Read into and decoded at once: one of its own for each dump would be most of what a dump costs. */
+const answer = Buffer.alloc(ANSWER_MAX);
+
 function dumpOnce(netlink: Fd, request: Buffer): { rows: TcpSocket[]; interrupted: boolean } {
   check('send', Number(send(netlink, request, request.length, 0)));
   const rows: TcpSocket[] = [];
   let interrupted = false;
   for (;;) {
-    const bytes = Buffer.alloc(ANSWER_MAX);
-    const length = check('recv', Number(recv(netlink, bytes, bytes.length, 0)));
+    const length = check('recv', Number(recv(netlink, answer, answer.length, 0)));
     for (let at = 0; at + HEADER <= length; ) {
-      const size = bytes.readUInt32LE(at);
-      const type = bytes.readUInt16LE(at + 4);
-      if ((bytes.readUInt16LE(at + 6) & DUMP_INTERRUPTED) !== 0) interrupted = true;
+      const size = answer.readUInt32LE(at);
+      const type = answer.readUInt16LE(at + 4);
+      if ((answer.readUInt16LE(at + 6) & DUMP_INTERRUPTED) !== 0) interrupted = true;
       if (type === NLMSG_DONE) return { rows, interrupted };
-      if (type === NLMSG_ERROR) throw new SyscallError('sock_diag', -bytes.readInt32LE(at + HEADER));
-      rows.push(decodeRow(bytes.subarray(at + HEADER, at + size)));
+      if (type === NLMSG_ERROR) throw new SyscallError('sock_diag', -answer.readInt32LE(at + HEADER));
+      rows.push(decodeRow(answer.subarray(at + HEADER, at + size)));
       at += (size + 3) & ~3;
     }
   }

@@ -92,13 +92,16 @@ export function localAddress(fd: Fd): SocketAddress | undefined {
   return decodeSocketAddress(sockaddr.subarray(0, length.readUInt32LE(0)));
 }
 
+/** Goes in and out of getsockopt, which many calls in a row are made of. */
+const optionLength = Buffer.alloc(4);
+
 /** The value of a socket option as the kernel gives it. @throws {SyscallError} ENOPROTOOPT, ENOTSOCK */
 export function socketOption(fd: Fd, level: number, name: number, size = 4): Buffer {
   const value = Buffer.alloc(size);
-  const length = Buffer.alloc(4);
-  length.writeUInt32LE(size, 0);
-  check('getsockopt', nativeGetsockopt(fd, level, name, value, length));
-  return value.subarray(0, length.readUInt32LE(0));
+  optionLength.writeUInt32LE(size, 0);
+  check('getsockopt', nativeGetsockopt(fd, level, name, value, optionLength));
+  const length = optionLength.readUInt32LE(0);
+  return length === size ? value : value.subarray(0, length);
 }
 
 /** Sets a socket option to raw bytes. @see setsockopt(2) */
