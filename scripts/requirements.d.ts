@@ -13,6 +13,7 @@ export type Requirement =
   | 'setpriv'
   | 'script'
   | 'setcap'
+  | 'curl'
   | 'ps'
   | 'tmux'
   | 'wrk'

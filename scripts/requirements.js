@@ -30,6 +30,7 @@ export const requirements = {
   setpriv: { packages: ['util-linux'], binary: 'setpriv' },
   script: { packages: ['bsdutils'], binary: 'script' },
   setcap: { packages: ['libcap2-bin'], binary: 'setcap' },
+  curl: { packages: ['curl'], binary: 'curl' },
   ps: { packages: ['procps'], binary: 'ps' },
   tmux: { packages: ['tmux'], binary: 'tmux' },
   wrk: { packages: ['wrk'], binary: 'wrk' },

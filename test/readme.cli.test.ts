@@ -13,7 +13,7 @@ import { delimiter, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { project, run } from './cli/holdfast.js';
 import { testNeeding } from './support/needing.js';
-import { type Netns, openNetns, whyNoNetns } from './support/netns.js';
+import { type Netns, openNetns } from './support/netns.js';
 import { freePort } from './support/ports.js';
 import { isAlive } from './support/proc.js';
 import { type Started, start } from './support/process.js';
@@ -27,9 +27,6 @@ interface Block {
 }
 
 const readme = readFileSync(join(project, 'README.md'), 'utf8');
-const whyNoCurl = ['/usr/bin/curl', '/bin/curl'].some((file) => existsSync(file))
-  ? undefined
-  : 'curl is missing; run: sudo apt-get install --no-install-recommends curl';
 const INSTALL_MS = 180_000;
 
 /** The lines that were run, of every language. At the end none may be left over. */
@@ -54,7 +51,7 @@ afterAll(() => {
   for (const copy of copies) rmSync(copy, { recursive: true, force: true });
 });
 
-testNeeding('netns, curl', whyNoNetns() ?? whyNoCurl)(
+testNeeding(['netns', 'curl'])(
   'npm start runs the example, and it survives what the README does to it',
   async () => {
     const netns = await openNetns();
@@ -106,7 +103,7 @@ test(
   INSTALL_MS,
 );
 
-testNeeding('netns', whyNoNetns())('the installed commands do what the README says', async () => {
+testNeeding('netns')('the installed commands do what the README says', async () => {
   const netns = await openNetns();
   const [simple, look, listen, doctor] = blocksUnder('Commands', 'sh');
   const folder = temporaryFolder();

@@ -1,22 +1,18 @@
-import { errorCode, HoldfastError } from '../errors.js';
+import { errorCode } from '../errors.js';
 import { askKeeper } from '../keeper/control.js';
 import { type KeeperState, knownKeepers, stateFiles } from '../keeper/state.js';
 import { isAlive } from '../keeper/tree.js';
 import { formatDuration } from './duration.js';
 
-/** `holdfast status`: exit 0 when the keepers asked for run, 1 when none does. */
+/** `holdfast status`: exit 0 when the keepers asked for run, 1 when none does, as grep tells that it found nothing. */
 export async function status(name: string | undefined, options: { readonly json?: boolean }): Promise<void> {
   const known = knownKeepers().filter((keeper) => name === undefined || keeper.name === name);
   const answers = await Promise.all(known.map((keeper) => currentState(keeper)));
   const running = answers.filter((state) => state !== undefined);
-  if (name !== undefined && running.length === 0) {
-    throw new HoldfastError(
-      'ERR_HOLDFAST_NOT_RUNNING',
-      `no keeper named "${name}" runs; holdfast status lists them`,
-    );
-  }
+  const none =
+    name === undefined ? 'no keeper runs' : `no keeper named "${name}" runs; holdfast status lists them`;
   if (options.json) process.stdout.write(`${JSON.stringify(running, null, 2)}\n`);
-  else process.stdout.write(running.length === 0 ? 'no keeper runs\n' : running.map(describe).join(''));
+  else process.stdout.write(running.length === 0 ? `${none}\n` : running.map(describe).join(''));
   if (running.length === 0) process.exitCode = 1;
 }
 

@@ -1,13 +1,17 @@
 import { stopListening } from '../kernel/socket.js';
 import { describeHeld, type HeldSocket, type HeldSockets, isServed, queueLength } from './held.js';
 import type { Notice } from './notices.js';
-import { currentHolders, isAlive, stillHolds, type WorkerTree } from './tree.js';
+import { currentHolders, isAlive, isAtRest, stillHolds, type WorkerTree } from './tree.js';
 
 /** How long after listen a process must still have the socket for it to be a server's and not a port probe's. */
 const CONFIRM_MS = 100;
 /** How long clients wait at a socket that its server closed on purpose before they are refused. */
 const CLOSED_MS = 2_000;
 const LOOK_EVERY_MS = 500;
+/** How long after listen a socket may still be a port probe's of a program that goes on to its former address. */
+const SETTLED_MS = 1_000;
+/** How long a program that has no moment of rest may load until it counts as settled all the same. */
+const LOADING_MS = 10_000;
 
 export interface AttendanceOptions {
   readonly held: HeldSockets;
@@ -21,7 +25,7 @@ export interface AttendanceOptions {
 /** Sees to it that no held socket becomes a black hole: whose server is gone for good, or closed it on purpose. */
 export class Attendance {
   readonly #options: AttendanceOptions;
-  readonly #confirmations = new Set<NodeJS.Timeout>();
+  readonly #timers = new Set<NodeJS.Timeout>();
   readonly #looks: NodeJS.Timeout;
 
   constructor(options: AttendanceOptions) {
@@ -31,17 +35,15 @@ export class Attendance {
 
   stop(): void {
     clearInterval(this.#looks);
-    for (const timer of this.#confirmations) clearTimeout(timer);
+    for (const timer of this.#timers) clearTimeout(timer);
   }
 
   /** A worker was started with sockets of `--listen`: if it has them a moment later, it is their server. */
   handed(sockets: readonly HeldSocket[]): void {
-    const timer = setTimeout(() => {
-      this.#confirmations.delete(timer);
+    this.#after(CONFIRM_MS, () => {
       for (const held of sockets) this.#lookForHolders(held);
       for (const held of sockets) if (held.holders.length > 0) this.#options.changed(held);
-    }, CONFIRM_MS);
-    this.#confirmations.add(timer);
+    });
   }
 
   /** The worker has served for a while: it has the sockets it was given, whether it ever called listen or not. */
@@ -57,11 +59,15 @@ export class Attendance {
 
   /** A process has just called listen: a moment later it must still have the socket. */
   listened(held: HeldSocket): void {
+    this.#after(CONFIRM_MS, () => this.#confirm(held));
+  }
+
+  #after(ms: number, work: () => void): void {
     const timer = setTimeout(() => {
-      this.#confirmations.delete(timer);
-      this.#confirm(held);
-    }, CONFIRM_MS);
-    this.#confirmations.add(timer);
+      this.#timers.delete(timer);
+      work();
+    }, ms);
+    this.#timers.add(timer);
   }
 
   #confirm(held: HeldSocket): void {
@@ -74,7 +80,7 @@ export class Attendance {
       held.holders = holders;
       held.confirmed = true;
       held.failingSince = null;
-      this.#releaseFormer(held);
+      if (this.#formerOf(held).length > 0) this.#settle(held, LOADING_MS / SETTLED_MS);
       this.#options.changed(held);
     } else if (held.holders.length > 0 && !held.holders.some(isAlive)) {
       // Who listened has died since: he did not close it on purpose.
@@ -86,14 +92,33 @@ export class Attendance {
     }
   }
 
-  /** The server has this address now: what it had before and overlaps would only keep clients from it. */
-  #releaseFormer({ place }: HeldSocket): void {
-    if (place === undefined) return;
-    for (const former of this.#options.held.overlapping(place)) {
-      if (former.claimed || former.listened) continue;
-      this.#options.held.release(former);
-      this.#options.say({ type: 'released', address: describeHeld(former), reason: 'moved' });
-    }
+  /** What the server had before and overlaps: left over if it has this socket's address from now on. */
+  #formerOf({ place }: HeldSocket): readonly HeldSocket[] {
+    if (place === undefined) return [];
+    return this.#options.held
+      .overlapping(place)
+      .filter((former) => !former.listened && !(former.claimed && this.#hasHolders(former)));
+  }
+
+  /**
+   * The server may have this address now; then what it had before only keeps clients from it. Or it looks for a free
+   * port, slowly because it is loading meanwhile: then clients wait at its former address, and rightly.
+   */
+  #settle(held: HeldSocket, looks: number): void {
+    this.#after(SETTLED_MS, () => {
+      if (!this.#options.held.has(held) || !held.claimed) return;
+      this.#lookForHolders(held);
+      if (held.holders.length === 0) return;
+      if (looks > 1 && !held.holders.some(isAtRest)) {
+        this.#settle(held, looks - 1);
+        return;
+      }
+      for (const former of this.#formerOf(held)) {
+        this.#options.held.release(former);
+        this.#options.say({ type: 'released', address: describeHeld(former), reason: 'moved' });
+      }
+      this.#options.changed(undefined);
+    });
   }
 
   #look(now: number): void {
@@ -114,6 +139,10 @@ export class Attendance {
     if (now - held.failingSince < this.#options.holdForMs) return false;
     if (held.listened) this.#lookForHolders(held);
     return held.holders.length === 0;
+  }
+
+  #hasHolders(held: HeldSocket): boolean {
+    return currentHolders(this.#options.tree(), held.inode, held.holders).length > 0;
   }
 
   #lookForHolders(held: HeldSocket): void {

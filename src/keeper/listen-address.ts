@@ -28,6 +28,13 @@ export function parseListen(text: string): ListenRequest {
   return request;
 }
 
+/** What the request means where there is no IPv6: a port alone is every IPv4 address then. */
+export function withoutIpv6(request: ListenRequest): ListenRequest {
+  const { address, spelling, v6only } = request;
+  if (address.family !== 'ipv6' || v6only || !/^(\*?:)?\d+$/.test(spelling)) return request;
+  return { ...request, address: { family: 'ipv4', host: '0.0.0.0', port: address.port } };
+}
+
 function withOption(request: ListenRequest, option: string, text: string): ListenRequest {
   const [key, value = ''] = option.split('=', 2);
   switch (key) {

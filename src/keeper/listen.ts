@@ -19,7 +19,7 @@ import { formatAddress, type SocketAddress } from '../model/address.js';
 import { ownNamespace, placeOf } from './child-socket.js';
 import { FIRST_FD, type HandedSocket } from './hand-over.js';
 import { acceptClients, type HeldSocket, type HeldSockets, type Place, steer } from './held.js';
-import { type ListenRequest, parseListen } from './listen-address.js';
+import { type ListenRequest, parseListen, withoutIpv6 } from './listen-address.js';
 import { describeStranger } from './notices.js';
 import { STORED_NAME } from './service-manager.js';
 import { strangersAt } from './strangers.js';
@@ -30,7 +30,7 @@ import { strangersAt } from './strangers.js';
  * @throws {HoldfastError} ERR_HOLDFAST_ADDRESS_TAKEN names who has it; ERR_HOLDFAST_ADDRESS for all else.
  */
 export async function bindListened(text: string, held: HeldSockets): Promise<HandedSocket> {
-  const request = parseListen(text);
+  const request = hasIpv6() ? parseListen(text) : withoutIpv6(parseListen(text));
   const kept = keptFromBefore(request, held);
   if (kept !== undefined) {
     kept.listened = true;
@@ -110,12 +110,23 @@ function spellingOf(address: SocketAddress): string {
   return address.family === 'unix' ? address.path : formatAddress(address);
 }
 
-function openAt(request: ListenRequest): Fd {
-  const fd = streamSocket(request.address.family);
+function hasIpv6(): boolean {
   try {
+    close(streamSocket('ipv6'));
+    return true;
+  } catch (error) {
+    if (errorCode(error) === 'EAFNOSUPPORT') return false;
+    throw error;
+  }
+}
+
+function openAt(request: ListenRequest): Fd {
+  let fd: Fd | undefined;
+  try {
+    fd = streamSocket(request.address.family);
     return listenAt(fd, request);
   } catch (error) {
-    close(fd);
+    if (fd !== undefined) close(fd);
     throw explain(request, error);
   }
 }
@@ -143,6 +154,7 @@ function explain(request: ListenRequest, error: unknown): unknown {
       const text = `--listen ${request.spelling}: not allowed to bind ${where}; run the keeper as root, with --user for the server`;
       return new HoldfastError('ERR_HOLDFAST_ADDRESS', text, error);
     }
+    case 'EAFNOSUPPORT':
     case 'EADDRNOTAVAIL': {
       const text = `--listen ${request.spelling}: this machine has no address ${where}`;
       return new HoldfastError('ERR_HOLDFAST_ADDRESS', text, error);

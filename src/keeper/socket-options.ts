@@ -33,11 +33,14 @@ const CARRIED: readonly CarriedOption[] = [
   { name: 'TCP_KEEPINTVL', level: IPPROTO_TCP, option: 5, size: 4 },
   { name: 'TCP_KEEPCNT', level: IPPROTO_TCP, option: 6, size: 4 },
   { name: 'TCP_USER_TIMEOUT', level: IPPROTO_TCP, option: 18, size: 4 },
+
   { name: 'SO_MARK', level: SOL_SOCKET, option: 36, size: 4 },
   { name: 'SO_LINGER', level: SOL_SOCKET, option: 13, size: 8 },
   { name: 'SO_RCVLOWAT', level: SOL_SOCKET, option: 18, size: 4 },
   { name: 'IP_TOS', level: IPPROTO_IP, option: 1, size: 4 },
   { name: 'IPV6_TCLASS', level: IPPROTO_IPV6, option: 67, size: 4 },
+  // After the two above, which set it too.
+  { name: 'SO_PRIORITY', level: SOL_SOCKET, option: 12, size: 4 },
   { name: 'TCP_CONGESTION', level: IPPROTO_TCP, option: 13, size: 16 },
   { name: 'TCP_MAXSEG', level: IPPROTO_TCP, option: 2, size: 4, unset: 536 },
 ];

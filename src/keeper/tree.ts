@@ -174,6 +174,11 @@ export function isAlive({ pid, startTime }: ProcessId): boolean {
   return stat !== undefined && stat.startTime === startTime && stat.state !== 'Z';
 }
 
+/** Whether the process waits for something, as a server does, rather than run or read from a disk. */
+export function isAtRest({ pid }: ProcessId): boolean {
+  return processStat(pid)?.state === 'S';
+}
+
 /** The fds by which a process has the socket; undefined when it may not be looked into. */
 export function fdsOrUnknown(pid: number, inode: number): readonly number[] | undefined {
   try {

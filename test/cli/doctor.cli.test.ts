@@ -72,7 +72,7 @@ test('where another notifier is around, run cannot work', async () => {
 });
 
 testNeeding('cc')('a profile that refuses pidfd_getfd is found, and what allows it is told', async () => {
-  const command = [trapPath('deny-pidfd-getfd'), ...holdfast, 'doctor', '--json'];
+  const command = [trapPath('deny'), 'pidfd_getfd', ...holdfast, 'doctor', '--json'];
   const { code, report } = await examine(command, withState());
   expect(code).toBe(0);
   expect(part(report, "server's sockets")).toMatchObject({

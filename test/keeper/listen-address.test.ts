@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { parseListen } from '../../src/keeper/listen-address.js';
-import type { SocketAddress } from '../../src/model/address.js';
+import { parseListen, withoutIpv6 } from '../../src/keeper/listen-address.js';
+import { formatAddress, type SocketAddress } from '../../src/model/address.js';
 
 test.each<[string, SocketAddress]>([
   ['8080', { family: 'ipv6', host: '::', port: 8_080 }],
@@ -18,6 +18,16 @@ test.each<[string, SocketAddress]>([
   ['unix:@abstract', { family: 'unix', path: '@abstract' }],
 ])('%s', (text, address) => {
   expect(parseListen(text)).toEqual({ address, name: '', v6only: false, spelling: text });
+});
+
+test.each<[string, string]>([
+  ['8080', '0.0.0.0:8080'],
+  ['*:8080,name=web', '0.0.0.0:8080'],
+  ['[::]:8080', '[::]:8080'],
+  ['8080,v6only', '[::]:8080'],
+  ['127.0.0.1:8080', '127.0.0.1:8080'],
+])('without IPv6, %s is %s', (text, address) => {
+  expect(formatAddress(withoutIpv6(parseListen(text)).address)).toBe(address);
 });
 
 test('options come after the address, in any order, and are no part of its spelling', () => {

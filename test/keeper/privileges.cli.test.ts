@@ -18,7 +18,7 @@ import { holdfast, ordinaryUser, type RunningKeeper, startKeeper } from '../supp
 import { testNeeding } from '../support/needing.js';
 import { inFreshNetns, type Netns, openNetns } from '../support/netns.js';
 import { freePort, freePorts } from '../support/ports.js';
-import { fdInfo, listeningInode, openFiles } from '../support/proc.js';
+import { fdInfo, listeners, listeningInode, openFiles } from '../support/proc.js';
 import { start } from '../support/process.js';
 import { binaryOf } from '../support/requirement.js';
 import { nginx, nodeHttp, pythonHttp, staticHttp, trapPath } from '../support/servers.js';
@@ -82,7 +82,7 @@ testNeeding(['root', 'netns'])(
 testNeeding(['cc', 'root', 'netns'])(
   'a port that is not named in --listen is bound with the rights of the server',
   async () => {
-    for (const wrapper of [[], [trapPath('deny-pidfd-getfd')]]) {
+    for (const wrapper of [[], [trapPath('deny'), 'pidfd_getfd']]) {
       const keeper = startKeeper(staticHttp.command(81), {
         around: (command) => inFreshNetns([...wrapper, ...command]),
         flags: ['--user', 'nobody'],
@@ -271,6 +271,27 @@ testNeeding('python3')('v6only leaves IPv4 alone, and without it a port is serve
   expect(await outcomeOf(only, { host: '::1' })).toBe(pid);
   expect(await outcomeOf(only)).toBe('ECONNREFUSED');
   expect([await outcomeOf(both), await outcomeOf(both, { host: '::1' })]).toEqual([pid, pid]);
+});
+
+testNeeding('cc')('where there is no IPv6, a port alone is every IPv4 address', async () => {
+  const port = await freePort();
+  const around = (keeper: readonly string[]): string[] => [trapPath('deny'), 'ipv6', ...keeper];
+  const keeper = startKeeper(nodeHttp.command(port, '--host', '0.0.0.0'), {
+    around,
+    flags: ['--listen', `${port}`],
+  });
+  await keeper.holding();
+  expect(listeners(port).map(({ host }) => host)).toEqual(['0.0.0.0']);
+  const pid = await keeper.crash();
+  expect(await outcomeOf(port)).toBe(pid);
+  const [own] = (await freePorts(1)) as [number];
+  const named = startKeeper(nodeHttp.command(own), {
+    name: 'named',
+    around,
+    flags: ['--listen', `[::1]:${own}`],
+  });
+  expect((await named.process.end()).code).toBe(2);
+  expect(named.process.stderr).toMatch(/this machine has no address \[::1\]/);
 });
 
 testNeeding(['python3', 'ss'])(

@@ -82,6 +82,11 @@ test('holdfast stop returns when the keeper has ended, and says so when none run
   expect(isAlive(keeper.process.pid)).toBe(false);
   expect(await keeper.process.end()).toEqual({ code: 0, signal: null });
   expect(await outcomeOf(port)).toBe('ECONNREFUSED');
+  const status = await keeper.ask('status', keeper.name);
+  expect(status).toMatchObject({
+    exit: { code: 1 },
+    stdout: 'no keeper named "app" runs; holdfast status lists them\n',
+  });
   const again = await keeper.ask('stop', keeper.name);
   expect(again.exit.code).toBe(2);
   expect(again.stderr).toContain('no keeper named "app" runs');

@@ -14,7 +14,7 @@ const ways: readonly { readonly title: string; readonly options: KeeperOptions }
   { title: '', options: {} },
   {
     title: ' (where fds cannot be copied)',
-    options: { around: (keeper) => [trapPath('deny-pidfd-getfd'), ...keeper] },
+    options: { around: (keeper) => [trapPath('deny'), 'pidfd_getfd', ...keeper] },
   },
 ];
 

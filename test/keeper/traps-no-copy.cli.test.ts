@@ -15,7 +15,7 @@ import { BINDS_TWICE, IMPORTS, listenersPy, python } from './programs.js';
 import { listenerFds } from './sockets.js';
 
 /** As in a container whose profile refuses pidfd_getfd. */
-const noCopies: KeeperOptions = { around: (keeper) => [trapPath('deny-pidfd-getfd'), ...keeper] };
+const noCopies: KeeperOptions = { around: (keeper) => [trapPath('deny'), 'pidfd_getfd', ...keeper] };
 
 const v6only: TestServer = {
   name: 'an IPv6 only server',
@@ -83,7 +83,7 @@ testNeeding(['cc', 'root', 'netns', 'setpriv'])(
   'where fds cannot be copied, a low port is refused as bare',
   async () => {
     const around = (keeper: readonly string[]): readonly string[] =>
-      inFreshNetns(asNobody([trapPath('deny-pidfd-getfd'), ...keeper]));
+      inFreshNetns(asNobody([trapPath('deny'), 'pidfd_getfd', ...keeper]));
     const keeper = startKeeper(staticHttp.command(81), { around, stateOwner: 65534 });
     expect(await keeper.process.end()).toEqual({ code: 1, signal: null });
     expect(keeper.process.stderr).toMatch(/Permission denied/);
@@ -95,7 +95,7 @@ testNeeding(['cc', 'root', 'netns', 'setpriv'])(
   'where fds cannot be copied, a low port is given to a server that may have it',
   async () => {
     const around = (keeper: readonly string[]): readonly string[] =>
-      inFreshNetns([trapPath('deny-pidfd-getfd'), ...keeper]);
+      inFreshNetns([trapPath('deny'), 'pidfd_getfd', ...keeper]);
     const keeper = startKeeper(staticHttp.command(81), { around });
     await keeper.holding();
     const inode = listeningInode(81, keeper.process.pid);
@@ -113,7 +113,7 @@ testNeeding(['cc', 'root', 'netns', 'unshare'])(
     expect((await bare.end()).code).toBe(1);
     expect(bare.stderr).toMatch(/Permission denied/);
     const keeper = startKeeper(server, {
-      around: (command) => inFreshNetns([trapPath('deny-pidfd-getfd'), ...command]),
+      around: (command) => inFreshNetns([trapPath('deny'), 'pidfd_getfd', ...command]),
       flags: ['--user', 'nobody'],
     });
     expect(await keeper.process.end()).toEqual({ code: 1, signal: null });

@@ -13,8 +13,19 @@ import { nginxReuseport, nodeHttp, pythonHttp, type TestServer, trap } from '../
 import { temporaryFolder } from '../support/temporary.js';
 import { until, within } from '../support/wait.js';
 import { freeze, outcomeOf, queueClients } from './clients.js';
-import { changingCommand, listenersPy, python } from './programs.js';
+import { ANSWER, changingCommand, IMPORTS, listenersPy, python } from './programs.js';
 import { inodesOf } from './sockets.js';
+
+/** A server on all addresses that first looks whether its port is free on one of them, and takes its time. */
+const SLOW_PROBE = (pause: string): string => `${IMPORTS}
+import time
+${ANSWER}
+port, begin = int(sys.argv[1]), time.monotonic()
+probe = socket.create_server(('127.0.0.1', port))
+${pause}
+probe.close()
+serve(socket.create_server(('0.0.0.0', port)))
+`;
 
 const pythonReuseport: TestServer = {
   name: 'a server with SO_REUSEPORT',
@@ -154,6 +165,29 @@ testNeeding('cc')('trap 2.2: probes for a free port do not become held sockets',
     expect(keeper.state().sockets.map((socket) => socket.address)).toEqual([`127.0.0.1:${port}`]);
   }
 });
+
+for (const [what, pause] of [
+  ['sleeps', 'time.sleep(0.5)'],
+  ['is busy', "exec('while time.monotonic() < begin + 2: pass')"],
+] as const) {
+  testNeeding('python3')(
+    `trap 2.2: a probe kept open while its program ${what} costs no client that waits`,
+    async () => {
+      const port = await freePort();
+      const keeper = startKeeper(python(SLOW_PROBE(pause), port));
+      await keeper.holding();
+      const served = (): readonly string[] => keeper.state().sockets.map((socket) => socket.address);
+      await until('only the address that is served', () => `${served()}` === `0.0.0.0:${port}`);
+      const inode = listeningInode(port);
+      await freeze(keeper.worker());
+      const waiting = await queueClients(port, 5, { host: '127.0.0.2' });
+      const pid = await keeper.crash();
+      expect(await waiting.outcomes).toEqual(Array(5).fill(pid));
+      await until('only the address that is served', () => `${served()}` === `0.0.0.0:${port}`);
+      expect(listeningInode(port)).toBe(inode);
+    },
+  );
+}
 
 test('a keeper in a keeper says so and goes on, and the outer one keeps the port', async () => {
   const port = await freePort();

@@ -321,9 +321,7 @@ function longestQueue(port: number): number {
 /** Without those that the keeper is free to set. */
 async function optionsOf(port: number): Promise<readonly string[]> {
   const body = await bodyOf(port);
-  return body
-    .split('\n')
-    .filter((line) => /^(listener|accepted) /.test(line) && !/SO_(REUSE|PRIORITY)/.test(line));
+  return body.split('\n').filter((line) => /^(listener|accepted) /.test(line) && !/SO_REUSE/.test(line));
 }
 
 const CHANGED_OPTIONS = [
@@ -344,6 +342,7 @@ const CHANGED_OPTIONS = [
     'TCP_MAXSEG=1000',
   ],
   'IP_TOS=16',
+  'SO_PRIORITY=5',
 ];
 
 const OTHER_OPTIONS = ['SO_RCVBUF=65536', 'TCP_KEEPIDLE=31', 'IP_TOS=8', 'TCP_MAXSEG=1200'];

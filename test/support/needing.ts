@@ -22,7 +22,7 @@ export function testNeeding(
 ): TestNeeding {
   const names = typeof needs === 'string' ? [needs] : needs;
   return (title, run, timeoutMs) => {
-    const fullTitle = `${title} [needs ${names.join(', ')}]`;
+    const fullTitle = names.length === 0 ? title : `${title} [needs ${names.join(', ')}]`;
     const body = async (context: TestContext): Promise<void> => {
       const skipped = names.find((name) => skippedNeeds().includes(name));
       if (skipped !== undefined) {

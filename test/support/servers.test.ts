@@ -182,14 +182,14 @@ testNeeding('go')('signals binds often while signals arrive, and serves', async 
   expect(await pidOf(port)).toBe(started.pid);
 });
 
-testNeeding(['cc', 'python3'])('deny-pidfd-getfd refuses that call alone', async () => {
+testNeeding(['cc', 'python3'])('deny pidfd_getfd refuses that call alone', async () => {
   // 438 is pidfd_getfd and 434 pidfd_open on every architecture.
   const code = `
 import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)
 pidfd = libc.syscall(434, os.getpid(), 0)
 print(pidfd >= 0, libc.syscall(438, pidfd, 1, 0), ctypes.get_errno())`;
-  const started = start([trapPath('deny-pidfd-getfd'), '/usr/bin/python3', '-c', code]);
+  const started = start([trapPath('deny'), 'pidfd_getfd', '/usr/bin/python3', '-c', code]);
   await started.end();
   expect(started.stdout).toBe('True -1 1\n');
 });

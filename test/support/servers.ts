@@ -113,7 +113,7 @@ export const traps = [
   'close-reopen',
   'connect-from-port',
   'daemonize',
-  'deny-pidfd-getfd',
+  'deny',
   'dup-before-bind',
   'epoll-before-bind',
   'exec-after-bind',

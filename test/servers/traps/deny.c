@@ -1,6 +1,7 @@
-// The trap: a container's filter that refuses pidfd_getfd with EPERM, as Docker's default profile does without
-// CAP_SYS_PTRACE. This launcher puts such a filter around the command that it becomes.
-// Usage: deny-pidfd-getfd COMMAND [ARGUMENT ...]
+// The trap: a filter around us. `pidfd_getfd`: it is refused with EPERM, as Docker's default profile does without
+// CAP_SYS_PTRACE. `ipv6`: there are no IPv6 sockets (EAFNOSUPPORT), as with ipv6.disable=1. This launcher puts such a
+// filter around the command that it becomes.
+// Usage: deny pidfd_getfd|ipv6 COMMAND [ARGUMENT ...]
 
 #include "serve.h"
 #include <linux/filter.h>
@@ -14,11 +15,15 @@
 #endif
 
 int main(int argc, char **argv) {
-  if (argc < 2) return 2;
+  if (argc < 3) return 2;
+  int ipv6 = strcmp(argv[1], "ipv6") == 0;
+  if (!ipv6 && strcmp(argv[1], "pidfd_getfd") != 0) return 2;
   struct sock_filter code[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pidfd_getfd, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ipv6 ? SYS_socket : SYS_pidfd_getfd, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+      BPF_JUMP(BPF_JMP | (ipv6 ? BPF_JEQ : BPF_JGE) | BPF_K, ipv6 ? AF_INET6 : 0, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (ipv6 ? EAFNOSUPPORT : EPERM)),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
   struct sock_fprog program = {.len = sizeof code / sizeof *code, .filter = code};
@@ -27,6 +32,6 @@ int main(int argc, char **argv) {
     must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl");
     must(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program), "seccomp");
   }
-  execvp(argv[1], argv + 1);
+  execvp(argv[2], argv + 2);
   die("execvp");
 }
