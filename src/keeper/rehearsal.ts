@@ -11,7 +11,7 @@ import { Trap } from './trap.js';
 import { WorkerTree } from './tree.js';
 
 /** The first use of a native function costs up to a millisecond; JavaScript gets fast with the next few. */
-const ROUNDS = 6;
+const ROUNDS = 12;
 const NO_FD: Fd = -1;
 
 /**

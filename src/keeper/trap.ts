@@ -2,6 +2,7 @@ import { errorCode, isForbidden } from '../errors.js';
 import { close, duplicate, isNonBlocking, O_CLOEXEC, setNonBlocking } from '../kernel/fd.js';
 import { type Fd, SyscallError } from '../kernel/libc.js';
 import { oneAtATime } from '../kernel/lock.js';
+import { isProcess } from '../kernel/pidfd.js';
 import {
   CAP_NET_BIND_SERVICE,
   type EpollRegistration,
@@ -145,7 +146,8 @@ export class Trap {
   }
 
   #decide(call: Notification): Answer | Promise<Answer> {
-    const pid = threadGroup(call.tid);
+    // What /proc tells of a thread is long; most callers are their process's first one.
+    const pid = isProcess(call.tid) ? call.tid : threadGroup(call.tid);
     if (pid === undefined) return RUN;
     const fd = Number(BigInt.asIntN(32, call.args[0] ?? 0n));
     switch (call.call) {

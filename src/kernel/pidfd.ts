@@ -11,6 +11,13 @@ export function pidfdOpen(pid: number): Fd {
   return check('pidfd_open', syscall('pidfdOpen', pid, 0));
 }
 
+/** Whether the number is that of a living process, not of a further thread of one. */
+export function isProcess(tid: number): boolean {
+  const pidfd = syscall('pidfdOpen', tid, 0);
+  if (pidfd !== -1) close(pidfd);
+  return pidfd !== -1;
+}
+
 /**
  * Copies another process's fd into this one, close-on-exec.
  *

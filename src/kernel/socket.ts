@@ -109,9 +109,8 @@ export function setSocketOption(fd: Fd, level: number, name: number, value: Uint
   check('setsockopt', nativeSetsockopt(fd, level, name, value, value.length));
 }
 
-/** What kind of socket it is. `domain` and `type` are the kernel's numbers (AF_INET 2, SOCK_STREAM 1). */
+/** What kind of socket it is. */
 export interface SocketKind {
-  readonly domain: number;
   readonly stream: boolean;
   /** IPPROTO_TCP 6, IPPROTO_MPTCP 262 … */
   readonly protocol: number;
@@ -120,7 +119,6 @@ export interface SocketKind {
 /** @throws {SyscallError} ENOTSOCK */
 export function socketKind(fd: Fd): SocketKind {
   return {
-    domain: readInt(fd, SOL_SOCKET, SO_DOMAIN),
     stream: readInt(fd, SOL_SOCKET, SO_TYPE) === SOCK_STREAM,
     protocol: readInt(fd, SOL_SOCKET, SO_PROTOCOL),
   };
