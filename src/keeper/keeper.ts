@@ -69,6 +69,7 @@ const TREE_LOOK_MS = 25;
 const DAEMON_LOOK_MS = 100;
 /** A process that SIGKILL does not end in this time hangs in the kernel; nobody can wait for it. */
 const UNKILLABLE_MS = 5_000;
+const START_TOLD_MS = 5;
 const LISTENING_LOOK_MS = 100;
 const LISTENING_LOOK_MAX_MS = 2_000;
 const NOTHING_LISTENS_MS = 5_000;
@@ -155,6 +156,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #killingSince: number | null = null;
   #treeLook: NodeJS.Timeout | undefined;
   #stateWrite: NodeJS.Timeout | undefined;
+  #startUntold: Notice | undefined;
   #nothingListens: NodeJS.Timeout | undefined;
 
   private constructor(options: KeepOptions, duties: ProcessDuties) {
@@ -391,7 +393,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     };
     this.#worker = worker;
     void exited.then((end) => this.#rootEnded(worker, end));
-    this.#say({ type: 'started', pid, attempt: this.#starts });
+    this.#startUntold = { type: 'started', pid, attempt: this.#starts };
+    setTimeout(() => this.#tellStart(), START_TOLD_MS);
     this.#stateChanged();
     this.#lookForListening(worker);
     if (this.#handed.length > 0) this.#attendance.handed(this.#handed.map(({ held }) => held));
@@ -672,7 +675,15 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     return { ...env, HOME: user.home, USER: user.name, LOGNAME: user.name, SHELL: user.shell };
   }
 
+  /** Before every other notice, and not at once: a server that binds first of all must not wait for a log. */
+  #tellStart(): void {
+    const notice = this.#startUntold;
+    this.#startUntold = undefined;
+    if (notice !== undefined) this.#say(notice);
+  }
+
   #say(notice: Notice): void {
+    this.#tellStart();
     try {
       this.emit('notice', notice);
       // Each notice is emitted under its own type too; the compiler cannot relate a union's member to its key.
