@@ -35,6 +35,7 @@ export function describeProgram(): Command {
   program.addCommand(describeStatus());
   program.addCommand(describeStop());
   program.addCommand(describeDoctor());
+  program.addCommand(describeLab());
   program.addCommand(describeCompletion());
   program.addCommand(describeHelp(program));
   program.addHelpText('after', examples('holdfast run -- node server.js', 'holdfast status'));
@@ -115,6 +116,49 @@ function describeStop(): Command {
       const { stop } = await import('./stop.js');
       await stop(name, options);
     });
+}
+
+function describeLab(): Command {
+  const lab = command('lab')
+    .description("try the kernel's rules, and what people say of them, on this machine")
+    .helpCommand(false)
+    .addHelpText('after', examples('holdfast lab list', 'holdfast lab run all --quick'));
+  lab.addCommand(
+    command('list')
+      .description('the scenarios that there are')
+      .option('--json', 'print JSON')
+      .addHelpText('after', examples('holdfast lab list', 'holdfast lab list --json'))
+      .action(async (options) => {
+        const { labList } = await import('./lab.js');
+        labList(options);
+      }),
+  );
+  lab.addCommand(
+    command('show')
+      .description('what a scenario does and who claims what')
+      .argument('<name...>', 'ids, or files of your own')
+      .option('--json', 'print JSON')
+      .addHelpText('after', examples('holdfast lab show S1', 'holdfast lab show ./mine.yaml'))
+      .action(async (names: string[], options) => {
+        const { labShow } = await import('./lab.js');
+        labShow(names, options);
+      }),
+  );
+  lab.addCommand(
+    command('run')
+      .description('play scenarios on the model and on the kernel, in namespaces of their own')
+      .argument('<name...>', 'ids, "all", or files of your own')
+      .option('--quick', 'leave out what takes minutes')
+      .option('--verbose', 'every step, and the sockets before and after')
+      .option('--json', 'print JSON')
+      .addHelpText('after', examples('holdfast lab run S1 Q-f', 'holdfast lab run ./mine.yaml --verbose'))
+      .action(async (names: string[], options) => {
+        requireLinux('holdfast lab run');
+        const { labRun } = await import('./lab.js');
+        await labRun(names, options);
+      }),
+  );
+  return lab;
 }
 
 function describeDoctor(): Command {

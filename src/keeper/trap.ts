@@ -18,7 +18,6 @@ import {
   userNamespace,
 } from '../kernel/procfs.js';
 import type { Answer, Notification, Notifier, TrappedCall } from '../kernel/seccomp.js';
-import { TCP_STATES } from '../kernel/sock-diag.js';
 import { decodeSocketAddress } from '../kernel/sockaddr.js';
 import {
   BACKLOG_MAX,
@@ -40,6 +39,7 @@ import {
 } from '../kernel/socket.js';
 import { sysctlNumber } from '../kernel/sysctl.js';
 import { formatAddress, type InetAddress } from '../model/address.js';
+import { TCP_STATES } from '../model/tcp-state.js';
 import {
   type ChildSocket,
   lookAtSocket,

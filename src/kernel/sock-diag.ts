@@ -1,7 +1,8 @@
 import type { InetAddress } from '../model/address.js';
+import { TCP_STATES, type TcpState } from '../model/tcp-state.js';
 import { close } from './fd.js';
 import { check, declare, type Fd, SyscallError } from './libc.js';
-import { AF_INET, AF_INET6, formatHost } from './sockaddr.js';
+import { AF_INET, AF_INET6, encodeHost, formatHost } from './sockaddr.js';
 
 const socket = declare('int socket(int family, int type, int protocol)');
 const send = declare('intptr_t send(int fd, const void *bytes, size_t length, int flags)');
@@ -12,6 +13,8 @@ const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
 const NETLINK_SOCK_DIAG = 4;
 const SOCK_DIAG_BY_FAMILY = 20;
 const REQUEST_DUMP = 0x301;
+const REQUEST_ACK = 0x5;
+const SOCK_DESTROY = 21;
 const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
 const DUMP_INTERRUPTED = 0x10;
@@ -22,22 +25,8 @@ const ROW = 72;
 const ANSWER_MAX = 1 << 16;
 const RETRIES = 5;
 
-/** TCP states as Linux numbers them (include/net/tcp_states.h). */
-export const TCP_STATES = {
-  ESTABLISHED: 1,
-  SYN_SENT: 2,
-  SYN_RECV: 3,
-  FIN_WAIT1: 4,
-  FIN_WAIT2: 5,
-  TIME_WAIT: 6,
-  CLOSE: 7,
-  CLOSE_WAIT: 8,
-  LAST_ACK: 9,
-  LISTEN: 10,
-  CLOSING: 11,
-} as const;
-
-export type TcpState = keyof typeof TCP_STATES;
+/** Every state of a TCP socket. */
+export const ALL_STATES: readonly TcpState[] = Object.keys(TCP_STATES) as TcpState[];
 
 /** One TCP socket of the network namespace that this process is in. */
 export interface TcpSocket {
@@ -67,6 +56,37 @@ export function tcpSockets(states: readonly TcpState[], localPort?: number): rea
   const netlink = check('socket', socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_SOCK_DIAG));
   try {
     return [AF_INET, AF_INET6].flatMap((family) => dump(netlink, family, states, localPort));
+  } finally {
+    close(netlink);
+  }
+}
+
+/**
+ * Ends a TCP socket or TIME_WAIT entry: the other end gets a reset, its own process ECONNABORTED.
+ *
+ * @throws {SyscallError} ENOENT: there is none. EPERM: no CAP_NET_ADMIN. EOPNOTSUPP: no CONFIG_INET_DIAG_DESTROY.
+ * @see sock_diag(7) SOCK_DESTROY; tcp_abort() in net/ipv4/tcp.c
+ */
+export function destroyTcpSocket({
+  local,
+  peer,
+  cookie,
+}: Pick<TcpSocket, 'local' | 'peer' | 'cookie'>): void {
+  const netlink = check('socket', socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_SOCK_DIAG));
+  try {
+    const request = encodeRequest(local.family === 'ipv4' ? AF_INET : AF_INET6, ALL_STATES, undefined);
+    request.writeUInt16LE(SOCK_DESTROY, 4);
+    request.writeUInt16LE(REQUEST_ACK, 6);
+    const id = HEADER + 8;
+    request.writeUInt16BE(local.port, id);
+    request.writeUInt16BE(peer.port, id + 2);
+    encodeHost(local).copy(request, id + 4);
+    encodeHost(peer).copy(request, id + 20);
+    request.writeBigUInt64LE(cookie, id + 40);
+    check('send', Number(send(netlink, request, request.length, 0)));
+    check('recv', Number(recv(netlink, answer, answer.length, 0)));
+    const errno = -answer.readInt32LE(HEADER);
+    if (errno !== 0) throw new SyscallError('sock_diag', errno, local);
   } finally {
     close(netlink);
   }

@@ -75,7 +75,7 @@ export function canonicalHost(family: InetAddress['family'], host: string): stri
   return formatHost(family, bytes);
 }
 
-function encodeHost(address: InetAddress): Buffer {
+export function encodeHost(address: InetAddress): Buffer {
   const bytes = Buffer.alloc(address.family === 'ipv4' ? 4 : 16);
   if (inetPton(address.family === 'ipv4' ? AF_INET : AF_INET6, address.host, bytes) !== 1) {
     throw new RangeError(`not an ${address.family} address: ${address.host}`);

@@ -1,0 +1,241 @@
+import type { Setting } from '../model/step.js';
+import type { World } from '../model/world.js';
+import type { Call, ProgramSysctls, Slot } from './call.js';
+import { OTHER_DEVICE } from './stage.js';
+
+/** Which sockets a program has. */
+export type Mix = 'tcp' | 'udp' | 'mixed';
+
+/** Ports of a program. */
+export const PORTS = 8;
+const SLOTS = 14;
+const USERS = [0, 0, 0, 1000];
+
+const HOSTS4 = [
+  '0.0.0.0',
+  '127.0.0.1',
+  '127.0.0.2',
+  '127.0.0.6',
+  '10.9.0.1',
+  '10.9.0.77',
+  '239.1.2.3',
+  '127.255.255.255',
+];
+const HOSTS6 = ['::', '::1', 'fd00:9::1', 'fd00:9::77', 'ff02::1', ...HOSTS4.map((host) => `::ffff:${host}`)];
+/** Most programs meet where it is likely: at the wildcard and at loopback. */
+const LIKELY4 = ['0.0.0.0', '127.0.0.1'];
+const LIKELY6 = ['::', '::1', '::ffff:127.0.0.1', '::ffff:0.0.0.0'];
+
+/** A source of random numbers that gives the same ones for the same seed. */
+export interface Random {
+  /** From 0, below the limit. */
+  below(limit: number): number;
+  chance(probability: number): boolean;
+  of<T>(items: readonly T[]): T;
+}
+
+/** mulberry32: enough for choosing test cases. */
+export function random(seed: number): Random {
+  let state = seed >>> 0;
+  const next = (): number => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+  // The first numbers of near seeds are near each other.
+  for (let round = 0; round < 4; round++) next();
+  const below = (limit: number): number => Math.floor(next() * limit);
+  return {
+    below,
+    chance: (probability) => next() < probability,
+    of: (items) => items[below(items.length)] as (typeof items)[number],
+  };
+}
+
+export function randomSysctls(rng: Random): ProgramSysctls {
+  const size = rng.chance(0.3) ? 1 + rng.below(2) : 1 + rng.below(PORTS);
+  const low = rng.below(PORTS - size + 1);
+  const high = low + size - 1;
+  return {
+    portRange: { low, high },
+    reservedPorts: rng.chance(0.15) ? [rng.below(PORTS)] : [],
+    unprivilegedPortStart: rng.chance(0.3) ? rng.below(low + 1) : 0,
+    autobindReuse: rng.chance(0.3),
+    twReuse: rng.of([0, 1, 2] as const),
+    twReuseDelayMs: rng.chance(0.5) ? 1 : 1000,
+    timestamps: rng.chance(0.8),
+    v6only: rng.chance(0.2),
+    nonlocalBind4: rng.chance(0.15),
+    nonlocalBind6: rng.chance(0.15),
+  };
+}
+
+/** What a generator sees of the program so far. */
+export interface Scene {
+  readonly world: World;
+  readonly mix: Mix;
+  readonly slots: readonly Slot[];
+  /** Slots that were never used. */
+  readonly next: number;
+  idAt(slot: Slot): number | undefined;
+  /** A port as an offset, or undefined outside the program's. */
+  offsetOf(port: number): number | undefined;
+}
+
+/** The next call of a random program. */
+export function randomCall(rng: Random, scene: Scene): Call {
+  const { slots } = scene;
+  const mayOpen = slots.length < SLOTS && scene.next < 40;
+  if (slots.length === 0 || (mayOpen && rng.chance(slots.length < 3 ? 0.5 : 0.13)))
+    return openSocket(rng, scene);
+  const listening = slots.filter((slot) => stateOf(scene, slot) === 'LISTEN');
+  const waiting = listening.filter((slot) => (socketAt(scene, slot)?.queue.length ?? 0) > 0);
+  if (waiting.length > 0 && mayOpen && rng.chance(0.25)) return accept(rng, scene, rng.of(waiting));
+  const connected = slots.filter((slot) => socketAt(scene, slot)?.connected);
+  if (connected.length > 0 && rng.chance(0.2)) return endOf(rng, rng.of(connected));
+  const bound = slots.filter(
+    (slot) => stateOf(scene, slot) === 'CLOSE' && (socketAt(scene, slot)?.port ?? 0) !== 0,
+  );
+  if (bound.length > 0 && rng.chance(0.12)) return { call: 'listen', slot: rng.of(bound), backlog: 8 };
+  if (listening.length > 0 && rng.chance(0.25)) return connectToListener(rng, scene, rng.of(listening));
+  const slot = rng.of(slots);
+  switch (rng.below(20)) {
+    case 0:
+    case 1:
+    case 2:
+    case 3:
+      return setOption(rng, slot);
+    case 4:
+    case 5:
+    case 6:
+    case 7:
+    case 8:
+      return bind(rng, scene, slot);
+    case 9:
+    case 10:
+      return { call: 'listen', slot, backlog: 8 };
+    case 11:
+    case 12:
+    case 13:
+      return { call: 'connect', slot, host: hostFor(rng, scene, slot, true), port: rng.below(PORTS) };
+    case 14:
+      return { call: 'disconnect', slot };
+    case 15:
+      return accept(rng, scene, slot);
+    case 16:
+      return { call: 'shutdown', slot, how: rng.of(['read', 'write', 'both'] as const) };
+    case 17:
+    case 18:
+      return { call: 'close', slot };
+    default:
+      return rng.chance(0.05) ? { call: 'wait', ms: 3 } : setOption(rng, slot);
+  }
+}
+
+function openSocket(rng: Random, scene: Scene): Call {
+  const protocol = scene.mix === 'mixed' ? rng.of(['tcp', 'udp'] as const) : scene.mix;
+  return {
+    call: 'socket',
+    slot: scene.next,
+    protocol,
+    family: rng.chance(0.5) ? 'ipv4' : 'ipv6',
+    uid: rng.of(USERS),
+  };
+}
+
+function accept(rng: Random, scene: Scene, slot: Slot): Call {
+  return { call: 'accept', slot, as: scene.next, uid: rng.of(USERS) };
+}
+
+function endOf(rng: Random, slot: Slot): Call {
+  switch (rng.below(6)) {
+    case 0:
+      return { call: 'shutdown', slot, how: rng.of(['write', 'both', 'read'] as const) };
+    case 1:
+      return { call: 'disconnect', slot };
+    case 2:
+      return { call: 'set', slot, option: 'SO_LINGER', value: rng.chance(0.7) };
+    case 3:
+      return { call: 'set', slot, option: 'SO_REUSEADDR', value: rng.chance(0.7) };
+    default:
+      return { call: 'close', slot };
+  }
+}
+
+function setOption(rng: Random, slot: Slot): Call {
+  return { call: 'set', slot, ...setting(rng) };
+}
+
+function setting(rng: Random): Setting {
+  const value = rng.chance(0.75);
+  switch (rng.below(16)) {
+    case 0:
+    case 1:
+    case 2:
+    case 3:
+    case 4:
+      return { option: 'SO_REUSEADDR', value };
+    case 5:
+    case 6:
+    case 7:
+    case 8:
+      return { option: 'SO_REUSEPORT', value };
+    case 9:
+    case 10:
+      return { option: 'IPV6_V6ONLY', value: rng.chance(0.5) };
+    case 11:
+      return { option: 'SO_LINGER', value };
+    case 12:
+      return { option: 'IP_FREEBIND', value };
+    case 13:
+      return { option: 'IP_BIND_ADDRESS_NO_PORT', value };
+    default:
+      return { option: 'SO_BINDTODEVICE', value: rng.of(['lo', 'lo', OTHER_DEVICE, '']), mayRebind: true };
+  }
+}
+
+function bind(rng: Random, scene: Scene, slot: Slot): Call {
+  return {
+    call: 'bind',
+    slot,
+    host: hostFor(rng, scene, slot, false),
+    port: rng.chance(0.2) ? null : rng.chance(0.5) ? rng.below(2) : rng.below(PORTS),
+    mayBindLow: rng.chance(0.8),
+  };
+}
+
+function connectToListener(rng: Random, scene: Scene, listener: Slot): Call {
+  const socket = socketAt(scene, listener);
+  const offset = socket === undefined ? undefined : scene.offsetOf(socket.port);
+  const clients = scene.slots.filter((slot) => stateOf(scene, slot) === 'CLOSE');
+  const slot = rng.of(clients.length > 0 ? clients : scene.slots);
+  const hosts =
+    socketAt(scene, slot)?.family === 'ipv4'
+      ? HOSTS4.slice(0, 5)
+      : [...HOSTS6.slice(0, 3), ...HOSTS6.slice(5, 10)];
+  const wanted = socket === undefined || socket.local.four === 0 ? rng.of(hosts) : socket.local.text;
+  const isFour = socketAt(scene, slot)?.family === 'ipv4';
+  const host = isFour === !wanted.includes(':') ? wanted : rng.of(hosts);
+  return { call: 'connect', slot, host, port: offset ?? rng.below(PORTS) };
+}
+
+function hostFor(rng: Random, scene: Scene, slot: Slot, toConnect: boolean): string {
+  const family = socketAt(scene, slot)?.family ?? 'ipv4';
+  // Now and then of the wrong family.
+  const isFour = (family === 'ipv4') !== rng.chance(0.02);
+  if (rng.chance(0.55)) return rng.of(isFour ? LIKELY4 : LIKELY6);
+  const hosts = isFour ? HOSTS4 : HOSTS6;
+  return toConnect && rng.chance(0.8)
+    ? rng.of(hosts.filter((host) => !/77$|^ff|239/.test(host)))
+    : rng.of(hosts);
+}
+
+function stateOf(scene: Scene, slot: Slot): string | undefined {
+  return socketAt(scene, slot)?.state;
+}
+
+function socketAt(scene: Scene, slot: Slot): ReturnType<World['sockets']['get']> {
+  const id = scene.idAt(slot);
+  return id === undefined ? undefined : scene.world.sockets.get(id);
+}

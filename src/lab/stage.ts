@@ -1,0 +1,90 @@
+import { spawnSync } from 'node:child_process';
+import { HoldfastError } from '../errors.js';
+import { enterNewNetworkNamespace, setSysctl } from '../kernel/netns.js';
+import type { Addresses, Sysctls } from '../model/world.js';
+
+/** The addresses that a stage has besides 127.0.0.0/8, all on `lo`. */
+export const STAGE_ADDRESSES: Addresses = {
+  ipv4: ['10.9.0.1'],
+  ipv6: ['::1', 'fd00:9::1'],
+  broadcast: ['127.255.255.255'],
+};
+
+/** An interface that nothing arrives over. */
+export const OTHER_DEVICE = 'other0';
+
+/** A listener's queue is short, a range small: nobody needs more TIME_WAIT entries than this. */
+const MAX_TIME_WAITS = 1_000_000;
+const TRIES = 5;
+
+/**
+ * What makes loopback deterministic: without quickack the closer of a connection waits up to 40 ms in FIN_WAIT1 for an
+ * ACK.
+ */
+const SETUP = [
+  'link set lo up',
+  `link add ${OTHER_DEVICE} type veth peer name peer0`,
+  'addr add 10.9.0.1/32 dev lo',
+  '-6 addr add fd00:9::1/128 dev lo nodad',
+  'route change local 127.0.0.1 dev lo table local proto kernel scope host src 127.0.0.1 quickack 1',
+  'route change local 127.0.0.0/8 dev lo table local proto kernel scope host src 127.0.0.1 quickack 1',
+  'route change local 10.9.0.1 dev lo table local proto kernel scope host src 10.9.0.1 quickack 1',
+  '-6 route del local ::1 dev lo table local',
+  '-6 route add local ::1 dev lo table local proto kernel metric 0 quickack 1',
+  '-6 route del local fd00:9::1 dev lo table local',
+  '-6 route add local fd00:9::1 dev lo table local proto kernel metric 0 quickack 1',
+];
+
+/** Puts the main thread into a new namespace with the stage's addresses. */
+export function enterStage(): void {
+  for (let attempt = 1; ; attempt++) {
+    enterNewNetworkNamespace();
+    const failure = setUp();
+    if (failure === undefined) break;
+    // Right after an address was added its route is not always there yet.
+    if (attempt === TRIES)
+      throw new HoldfastError('ERR_HOLDFAST_LAB', `no network namespace to try things in: ${failure}`);
+  }
+  setSysctl('net/ipv4/tcp_max_tw_buckets', `${MAX_TIME_WAITS}`);
+}
+
+function setUp(): string | undefined {
+  for (const line of SETUP) {
+    const six = line.startsWith('-6 ');
+    const words = (six ? line.slice(3) : line).split(' ');
+    const { status, stderr, error } = spawnSync('ip', [...(six ? ['-6'] : []), ...words], {
+      encoding: 'utf8',
+    });
+    if (error !== undefined) return `ip cannot be run (${error.message}); it is in Debian's package iproute2`;
+    if (status !== 0) return `ip ${line}: ${stderr.trim()}`;
+  }
+  return undefined;
+}
+
+/** Brings the stage's settings to these values; `before` are those that it has. */
+export function applySysctls(wanted: Sysctls, before: Sysctls | undefined): void {
+  const write = (path: string, of: (sysctls: Sysctls) => string): void => {
+    const value = of(wanted);
+    if (before === undefined || of(before) !== value) setSysctl(path, value);
+  };
+  const bit = (on: boolean): string => (on ? '1' : '0');
+  // The kernel insists that unprivileged ports begin below the range, at every moment.
+  if (before === undefined || wanted.portRange.low < before.unprivilegedPortStart) {
+    setSysctl('net/ipv4/ip_unprivileged_port_start', '0');
+    setSysctl('net/ipv4/ip_local_port_range', `${wanted.portRange.low} ${wanted.portRange.high}`);
+    setSysctl('net/ipv4/ip_unprivileged_port_start', `${wanted.unprivilegedPortStart}`);
+  } else {
+    write('net/ipv4/ip_local_port_range', ({ portRange }) => `${portRange.low} ${portRange.high}`);
+    write('net/ipv4/ip_unprivileged_port_start', ({ unprivilegedPortStart }) => `${unprivilegedPortStart}`);
+  }
+  write('net/ipv4/ip_local_reserved_ports', ({ reservedPorts }) => reservedPorts.join(',') || '\n');
+  write('net/ipv4/ip_autobind_reuse', ({ autobindReuse }) => bit(autobindReuse));
+  write('net/ipv4/tcp_tw_reuse', ({ twReuse }) => `${twReuse}`);
+  write('net/ipv4/tcp_tw_reuse_delay', ({ twReuseDelayMs }) => `${twReuseDelayMs}`);
+  write('net/ipv4/tcp_max_tw_buckets', ({ maxTwBuckets }) => `${maxTwBuckets}`);
+  write('net/ipv4/tcp_fin_timeout', ({ finTimeoutS }) => `${finTimeoutS}`);
+  write('net/ipv4/tcp_timestamps', ({ timestamps }) => bit(timestamps));
+  write('net/ipv4/ip_nonlocal_bind', ({ nonlocalBind4 }) => bit(nonlocalBind4));
+  write('net/ipv6/ip_nonlocal_bind', ({ nonlocalBind6 }) => bit(nonlocalBind6));
+  write('net/ipv6/bindv6only', ({ v6only }) => bit(v6only));
+}
