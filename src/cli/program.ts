@@ -158,6 +158,41 @@ function describeLab(): Command {
         await labRun(names, options);
       }),
   );
+  lab.addCommand(
+    command('fuzz')
+      .description(
+        'run random programs of socket calls on the model and on the kernel, and compare after each call',
+      )
+      .addOption(count('--programs <n>', 'how many', 10_000))
+      .addOption(count('--seed <n>', 'the same seed gives the same programs', 1))
+      .addOption(new Option('--mix <kind>', 'which sockets').choices(['tcp', 'udp', 'mixed']).default('tcp'))
+      .addOption(count('--jobs <n>', 'processes at a time (default: one for each CPU)'))
+      .option('--shard <i/n>', 'only the i-th of n parts of the run, for several machines')
+      .option('--out <file>', 'write disagreements there, as scenarios')
+      .option('--json', 'print JSON')
+      .addHelpText(
+        'after',
+        examples('holdfast lab fuzz --programs 100000 --seed 7', 'holdfast lab fuzz --mix udp --shard 2/8'),
+      )
+      .action(async (options) => {
+        requireLinux('holdfast lab fuzz');
+        const { labFuzz } = await import('./lab-fuzz.js');
+        await labFuzz(options);
+      }),
+  );
+  lab.addCommand(
+    command('ablate')
+      .description('leave out one rule at a time: in how many programs would the kernel contradict?')
+      .addOption(count('--programs <n>', 'for each rule', 5_000))
+      .addOption(count('--seed <n>', 'the same seed gives the same programs', 1))
+      .option('--json', 'print JSON')
+      .addHelpText('after', examples('holdfast lab ablate', 'holdfast lab ablate --programs 100000 --json'))
+      .action(async (options) => {
+        requireLinux('holdfast lab ablate');
+        const { labAblate } = await import('./lab-fuzz.js');
+        await labAblate(options);
+      }),
+  );
   return lab;
 }
 
@@ -208,6 +243,15 @@ function time(flags: string, description: string, defaultSeconds: number): Optio
   return new Option(flags, description)
     .argParser(parseDuration)
     .default(defaultSeconds * 1_000, `${defaultSeconds}s`);
+}
+
+/** An option that is a whole number from 1. */
+function count(flags: string, description: string, defaultCount?: number): Option {
+  const option = new Option(flags, description).argParser((text) => {
+    if (/^[1-9]\d{0,9}$/.test(text)) return Number(text);
+    throw new HoldfastError('ERR_HOLDFAST_OPTION', `${flags}: "${text}" is no whole number from 1`);
+  });
+  return defaultCount === undefined ? option : option.default(defaultCount);
 }
 
 function examples(first: string, second: string): string {

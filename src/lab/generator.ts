@@ -9,7 +9,6 @@ export type Mix = 'tcp' | 'udp' | 'mixed';
 /** Ports of a program. */
 export const PORTS = 8;
 const SLOTS = 14;
-const USERS = [0, 0, 0, 1000];
 
 const HOSTS4 = [
   '0.0.0.0',
@@ -75,6 +74,11 @@ export function randomSysctls(rng: Random): ProgramSysctls {
 export interface Scene {
   readonly world: World;
   readonly mix: Mix;
+  readonly habits: Habits;
+  /** Users that sockets may have; the first is ours. */
+  readonly users: readonly number[];
+  /** Whether a bind without CAP_NET_BIND_SERVICE can be tried. */
+  readonly mayDropRights: boolean;
   readonly slots: readonly Slot[];
   /** Slots that were never used. */
   readonly next: number;
@@ -83,69 +87,71 @@ export interface Scene {
   offsetOf(port: number): number | undefined;
 }
 
-/** The next call of a random program. */
-export function randomCall(rng: Random, scene: Scene): Call {
-  const { slots } = scene;
-  const mayOpen = slots.length < SLOTS && scene.next < 40;
-  if (slots.length === 0 || (mayOpen && rng.chance(slots.length < 3 ? 0.5 : 0.13)))
-    return openSocket(rng, scene);
-  const listening = slots.filter((slot) => stateOf(scene, slot) === 'LISTEN');
-  const waiting = listening.filter((slot) => (socketAt(scene, slot)?.queue.length ?? 0) > 0);
-  if (waiting.length > 0 && mayOpen && rng.chance(0.25)) return accept(rng, scene, rng.of(waiting));
-  const connected = slots.filter((slot) => socketAt(scene, slot)?.connected);
-  if (connected.length > 0 && rng.chance(0.2)) return endOf(rng, rng.of(connected));
-  const bound = slots.filter(
-    (slot) => stateOf(scene, slot) === 'CLOSE' && (socketAt(scene, slot)?.port ?? 0) !== 0,
-  );
-  if (bound.length > 0 && rng.chance(0.12)) return { call: 'listen', slot: rng.of(bound), backlog: 8 };
-  if (listening.length > 0 && rng.chance(0.25)) return connectToListener(rng, scene, rng.of(listening));
-  const slot = rng.of(slots);
-  switch (rng.below(20)) {
-    case 0:
-    case 1:
-    case 2:
-    case 3:
-      return setOption(rng, slot);
-    case 4:
-    case 5:
-    case 6:
-    case 7:
-    case 8:
-      return bind(rng, scene, slot);
-    case 9:
-    case 10:
-      return { call: 'listen', slot, backlog: 8 };
-    case 11:
-    case 12:
-    case 13:
-      return { call: 'connect', slot, host: hostFor(rng, scene, slot, true), port: rng.below(PORTS) };
-    case 14:
-      return { call: 'disconnect', slot };
-    case 15:
-      return accept(rng, scene, slot);
-    case 16:
-      return { call: 'shutdown', slot, how: rng.of(['read', 'write', 'both'] as const) };
-    case 17:
-    case 18:
-      return { call: 'close', slot };
-    default:
-      return rng.chance(0.05) ? { call: 'wait', ms: 3 } : setOption(rng, slot);
-  }
+/** What the sockets of one program have in common, so that they meet. */
+export interface Habits {
+  readonly reuse: number;
+  readonly reusePort: number;
+  /** Ports that explicit binds mostly take. */
+  readonly ports: number;
 }
 
-function openSocket(rng: Random, scene: Scene): Call {
-  const protocol = scene.mix === 'mixed' ? rng.of(['tcp', 'udp'] as const) : scene.mix;
+export function randomHabits(rng: Random): Habits {
   return {
-    call: 'socket',
-    slot: scene.next,
-    protocol,
-    family: rng.chance(0.5) ? 'ipv4' : 'ipv6',
-    uid: rng.of(USERS),
+    reuse: rng.of([0, 0.3, 0.9, 0.9]),
+    reusePort: rng.of([0, 0, 0.3, 0.9]),
+    ports: 1 + rng.below(3),
   };
 }
 
+/** The next calls of a random program, mostly one. */
+export function randomCalls(rng: Random, scene: Scene): readonly Call[] {
+  const { slots } = scene;
+  const mayOpen = slots.length < SLOTS && scene.next < 40;
+  if (slots.length === 0 || (mayOpen && rng.chance(slots.length < 3 ? 0.7 : 0.1)))
+    return openSocket(rng, scene);
+  const closed = slots.filter((slot) => stateOf(scene, slot) === 'CLOSE');
+  const listening = slots.filter((slot) => stateOf(scene, slot) === 'LISTEN');
+  const waiting = listening.filter((slot) => (socketAt(scene, slot)?.queue.length ?? 0) > 0);
+  const connected = slots.filter((slot) => socketAt(scene, slot)?.connected);
+  const bound = closed.filter((slot) => (socketAt(scene, slot)?.port ?? 0) !== 0);
+  const unbound = closed.filter((slot) => (socketAt(scene, slot)?.port ?? 0) === 0);
+  if (waiting.length > 0 && mayOpen && rng.chance(0.45)) return [accept(rng, scene, rng.of(waiting))];
+  if (connected.length > 0 && rng.chance(0.4)) return [endOf(rng, rng.of(connected))];
+  if (unbound.length > 0 && rng.chance(0.3)) return [bind(rng, scene, rng.of(unbound))];
+  if (bound.length > 0 && rng.chance(0.22)) return [{ call: 'listen', slot: rng.of(bound), backlog: 8 }];
+  if (listening.length > 0 && rng.chance(0.5)) return [connectToListener(rng, scene, rng.of(listening))];
+  return [anyCall(rng, scene, rng.of(slots))];
+}
+
+/** Calls that make sense and calls that do not. */
+function anyCall(rng: Random, scene: Scene, slot: Slot): Call {
+  const at = rng.below(100);
+  if (at < 22) return { call: 'set', slot, ...setting(rng) };
+  if (at < 45) return bind(rng, scene, slot);
+  if (at < 55) return { call: 'listen', slot, backlog: 8 };
+  if (at < 71)
+    return { call: 'connect', slot, host: hostFor(rng, scene, slot, true), port: rng.below(PORTS) };
+  if (at < 79) return { call: 'disconnect', slot };
+  if (at < 81) return accept(rng, scene, slot);
+  if (at < 86) return { call: 'shutdown', slot, how: rng.of(['read', 'write', 'both'] as const) };
+  if (at < 99) return { call: 'close', slot };
+  return { call: 'wait', ms: 3 };
+}
+
+function openSocket(rng: Random, scene: Scene): readonly Call[] {
+  const protocol = scene.mix === 'mixed' ? rng.of(['tcp', 'udp'] as const) : scene.mix;
+  const slot = scene.next;
+  const calls: Call[] = [
+    { call: 'socket', slot, protocol, family: rng.chance(0.5) ? 'ipv4' : 'ipv6', uid: rng.of(scene.users) },
+  ];
+  const { reuse, reusePort } = scene.habits;
+  if (rng.chance(reuse)) calls.push({ call: 'set', slot, option: 'SO_REUSEADDR', value: true });
+  if (rng.chance(reusePort)) calls.push({ call: 'set', slot, option: 'SO_REUSEPORT', value: true });
+  return calls;
+}
+
 function accept(rng: Random, scene: Scene, slot: Slot): Call {
-  return { call: 'accept', slot, as: scene.next, uid: rng.of(USERS) };
+  return { call: 'accept', slot, as: scene.next, uid: rng.of(scene.users) };
 }
 
 function endOf(rng: Random, slot: Slot): Call {
@@ -161,10 +167,6 @@ function endOf(rng: Random, slot: Slot): Call {
     default:
       return { call: 'close', slot };
   }
-}
-
-function setOption(rng: Random, slot: Slot): Call {
-  return { call: 'set', slot, ...setting(rng) };
 }
 
 function setting(rng: Random): Setting {
@@ -200,16 +202,21 @@ function bind(rng: Random, scene: Scene, slot: Slot): Call {
     call: 'bind',
     slot,
     host: hostFor(rng, scene, slot, false),
-    port: rng.chance(0.2) ? null : rng.chance(0.5) ? rng.below(2) : rng.below(PORTS),
-    mayBindLow: rng.chance(0.8),
+    port: rng.chance(0.2) ? null : rng.chance(0.8) ? rng.below(scene.habits.ports) : rng.below(PORTS),
+    mayBindLow: !scene.mayDropRights || rng.chance(0.85),
   };
 }
 
 function connectToListener(rng: Random, scene: Scene, listener: Slot): Call {
   const socket = socketAt(scene, listener);
   const offset = socket === undefined ? undefined : scene.offsetOf(socket.port);
-  const clients = scene.slots.filter((slot) => stateOf(scene, slot) === 'CLOSE');
-  const slot = rng.of(clients.length > 0 ? clients : scene.slots);
+  const clients = scene.slots.filter(
+    (slot) => stateOf(scene, slot) === 'CLOSE' && socketAt(scene, slot)?.connected === false,
+  );
+  const bound = clients.filter((slot) => (socketAt(scene, slot)?.port ?? 0) !== 0);
+  const slot = rng.of(
+    bound.length > 0 && rng.chance(0.5) ? bound : clients.length > 0 ? clients : scene.slots,
+  );
   const hosts =
     socketAt(scene, slot)?.family === 'ipv4'
       ? HOSTS4.slice(0, 5)

@@ -32,6 +32,7 @@ export type Outcome =
 
 /** More than a timestamp's millisecond. */
 const TICK_MS = 3;
+const NO_PORT: ReadonlySet<string> = new Set(['EADDRINUSE', 'EADDRNOTAVAIL', 'EAGAIN']);
 
 /** Performs each call on the model and on the kernel and compares all that can be seen. */
 export class Lockstep {
@@ -107,10 +108,10 @@ export class Lockstep {
   /** Where the model leaves it to the kernel, what the kernel has chosen. */
   #kernelsChoice(call: Call, error: string | undefined): Chooser {
     return <T extends number>(choice: Choice<T>) => {
+      // The name of a socket that got no port may still show one that it had before.
+      if (choice.mayFail && error !== undefined && NO_PORT.has(error)) return undefined;
       const chosen = choice.kind === 'port' ? this.#chosenPort(call) : this.#chosenListener(choice.options);
-      const found = choice.options.find((option) => option === chosen);
-      if (found !== undefined && (choice.kind !== 'port' || found !== 0)) return found;
-      return choice.mayFail && error !== undefined ? undefined : choice.options[0];
+      return choice.options.find((option) => option === chosen) ?? choice.options[0];
     };
   }
 

@@ -21,19 +21,20 @@ const TRIES = 5;
  * What makes loopback deterministic: without quickack the closer of a connection waits up to 40 ms in FIN_WAIT1 for an
  * ACK.
  */
-const SETUP = [
+const LINES4 = [
   'link set lo up',
   `link add ${OTHER_DEVICE} type veth peer name peer0`,
   'addr add 10.9.0.1/32 dev lo',
-  '-6 addr add fd00:9::1/128 dev lo nodad',
-  'route change local 127.0.0.1 dev lo table local proto kernel scope host src 127.0.0.1 quickack 1',
-  'route change local 127.0.0.0/8 dev lo table local proto kernel scope host src 127.0.0.1 quickack 1',
-  'route change local 10.9.0.1 dev lo table local proto kernel scope host src 10.9.0.1 quickack 1',
-  '-6 route del local ::1 dev lo table local',
-  '-6 route add local ::1 dev lo table local proto kernel metric 0 quickack 1',
-  '-6 route del local fd00:9::1 dev lo table local',
-  '-6 route add local fd00:9::1 dev lo table local proto kernel metric 0 quickack 1',
+  ...['127.0.0.1', '127.0.0.0/8', '10.9.0.1'].map(
+    (to) =>
+      `route change local ${to} dev lo table local proto kernel scope host src ${to.replace('0/8', '1')} quickack 1`,
+  ),
 ];
+const SIX = ['::1', 'fd00:9::1'];
+const LINES6 = ['addr add fd00:9::1/128 dev lo nodad'];
+/** The route of a new address comes a moment after the address. */
+const ROUTE_TRIES = 200;
+const ROUTE_PAUSE_MS = 5;
 
 /** Puts the main thread into a new namespace with the stage's addresses. */
 export function enterStage(): void {
@@ -49,16 +50,32 @@ export function enterStage(): void {
 }
 
 function setUp(): string | undefined {
-  for (const line of SETUP) {
-    const six = line.startsWith('-6 ');
-    const words = (six ? line.slice(3) : line).split(' ');
-    const { status, stderr, error } = spawnSync('ip', [...(six ? ['-6'] : []), ...words], {
-      encoding: 'utf8',
-    });
-    if (error !== undefined) return `ip cannot be run (${error.message}); it is in Debian's package iproute2`;
-    if (status !== 0) return `ip ${line}: ${stderr.trim()}`;
+  const failure = ip(['-batch', '-'], LINES4) ?? ip(['-6', '-batch', '-'], LINES6);
+  if (failure !== undefined) return failure;
+  for (const host of SIX) {
+    const failed = makeQuick(host);
+    if (failed !== undefined) return failed;
   }
   return undefined;
+}
+
+/** Its route is made anew: a local IPv6 route cannot be changed. */
+function makeQuick(host: string): string | undefined {
+  const route = ['local', host, 'dev', 'lo', 'table', 'local'];
+  let failure = ip(['-6', 'route', 'del', ...route]);
+  for (let tries = 1; failure !== undefined && tries < ROUTE_TRIES; tries++) {
+    Atomics.wait(pause, 0, 0, ROUTE_PAUSE_MS);
+    failure = ip(['-6', 'route', 'del', ...route]);
+  }
+  return failure ?? ip(['-6', 'route', 'add', ...route, 'proto', 'kernel', 'metric', '0', 'quickack', '1']);
+}
+
+const pause = new Int32Array(new SharedArrayBuffer(4));
+
+function ip(args: readonly string[], lines: readonly string[] = []): string | undefined {
+  const { status, stderr, error } = spawnSync('ip', args, { input: lines.join('\n'), encoding: 'utf8' });
+  if (error !== undefined) return `ip cannot be run (${error.message}); it is in Debian's package iproute2`;
+  return status === 0 ? undefined : `ip ${args.join(' ')}: ${stderr.trim()}`;
 }
 
 /** Brings the stage's settings to these values; `before` are those that it has. */

@@ -28,6 +28,7 @@ export interface FuzzTask {
   readonly cpu: number;
   /** Whether disagreements are looked at once more and made short; otherwise they are only counted. */
   readonly shrinks: boolean;
+  readonly privileged: boolean;
 }
 
 export type Report =
@@ -70,8 +71,8 @@ async function work(task: Task): Promise<void> {
   tell({ type: 'played', result });
 }
 
-async function fuzz({ mix, seed, from, to, kernel, shrinks }: FuzzTask): Promise<void> {
-  const fuzzer = new Fuzzer({ mix, seed, kernel });
+async function fuzz({ mix, seed, from, to, kernel, shrinks, privileged }: FuzzTask): Promise<void> {
+  const fuzzer = new Fuzzer({ mix, seed, kernel, privileged });
   let disagreements = 0;
   const progress = (done: boolean): void => {
     const { programs, calls, notModelled, lost, rules } = fuzzer.tally;
@@ -83,9 +84,12 @@ async function fuzz({ mix, seed, from, to, kernel, shrinks }: FuzzTask): Promise
     if (found !== undefined) {
       disagreements++;
       if (shrinks && disagreements <= SHRINK_AT_MOST) {
-        const reproduced = fuzzer.replay(found.program) !== undefined;
-        const program = reproduced ? fuzzer.shrink(found.program) : found.program;
-        tell({ type: 'found', found: { ...found, program }, reproduced });
+        const again = fuzzer.replay(found);
+        tell({
+          type: 'found',
+          found: again === undefined ? found : fuzzer.shrink(again),
+          reproduced: again !== undefined,
+        });
       }
     }
     if (performance.now() - told > REPORT_EVERY_MS) {

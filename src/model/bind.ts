@@ -1,7 +1,17 @@
 import type { InetAddress } from './address.js';
 import { judgePort, type PortVerdict, takePort } from './buckets.js';
-import { portsForBind } from './ephemeral.js';
-import { anyHost, type Host, hostOf, isLinkScoped, isLoopback, isMulticast, isWildcardHost } from './host.js';
+import { type PortChoice, portsForBind } from './ephemeral.js';
+import {
+  ANY4,
+  anyHost,
+  fourOf,
+  type Host,
+  hostOf,
+  isLinkScoped,
+  isLoopback,
+  isMulticast,
+  isWildcardHost,
+} from './host.js';
 import { joinGroup, LOOPBACK_DEVICE } from './lookup.js';
 import { judgeUdpPort, portForUdp, takeUdpPort } from './udp-ports.js';
 import {
@@ -64,6 +74,7 @@ export function bind(draft: Draft, id: Id, request: BindRequest): Verdict {
     draft.change(id, {
       v6only: socket.v6only,
       local: anyHost(socket.family),
+      fourSource: ANY4,
       addressGiven: socket.addressGiven,
     });
   } else {
@@ -85,13 +96,29 @@ function takeFor(draft: Draft, id: Id, wanted: number): Verdict {
 
 /** Takes a port of the kernel's choice. */
 export function takeAutomaticPort(draft: Draft, id: Id): Verdict {
-  const port = draft.choose(chosenPorts(draft, draft.socket(id)));
+  const choice = chosenPorts(draft, draft.socket(id));
+  const port = draft.choose(choice);
   if (port === undefined) {
     const { code, rule } = noPort();
     return draft.refuse(code, rule);
   }
+  if (sharedWouldDo(draft, id, choice)) draft.apply('automatic-port-not-shared');
   take(draft, id, port);
   return draft.allow('automatic-port');
+}
+
+/** Whether a port that was passed over would have been the program's for the asking. */
+function sharedWouldDo(draft: Draft, id: Id, { options }: PortChoice): boolean {
+  const socket = draft.socket(id);
+  if (socket.protocol === 'udp') return false;
+  const { low, high } = portRangeOf(draft, socket);
+  return [...draft.ports.keys()].some(
+    (port) =>
+      port >= low &&
+      port <= high &&
+      !options.includes(port) &&
+      judgePort(draft, socket, port).holder === undefined,
+  );
 }
 
 function take(draft: Draft, id: Id, port: number): void {
@@ -138,6 +165,7 @@ function boundSocket(world: World, socket: Socket, { address }: BindRequest): So
   return {
     ...socket,
     local,
+    fourSource: isMulticast(local) || isBroadcast(world, local) ? ANY4 : fourOf(local),
     v6only: socket.v6only || (isReal6 && world.kernel.rules.specificV6BindIsV6only),
     addressGiven: socket.addressGiven || isGiven,
   };

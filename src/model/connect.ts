@@ -15,7 +15,7 @@ import {
   takeReset,
 } from './connection.js';
 import { portsForConnect } from './ephemeral.js';
-import { type Host, hostOf, isLoopback, isMulticast, mapped, unmapped } from './host.js';
+import { fourOf, type Host, hostOf, isLoopback, isMulticast, mapped, unmapped } from './host.js';
 import { LOOPBACK_DEVICE, listenersFor } from './lookup.js';
 import { releaseUdpPort } from './udp-ports.js';
 import {
@@ -46,7 +46,7 @@ export function connect(draft: Draft, id: Id, address: InetAddress): Verdict {
   }
   if (socket.sendShut || socket.receiveShut) throw new NotModelled('a connect after shutdown');
   const remote = socket.family === 'ipv6' && to.family === 'ipv4' ? mapped(to) : to;
-  if (isUnset(socket.local)) moveTo(draft, id, sourceFor(draft, socket, remote));
+  takeSource(draft, socket, remote);
   draft.change(id, { remote, remotePort: address.port, timestamps: draft.sysctls.timestamps });
   const taken = takeTuple(draft, id);
   if (!taken.ok) {
@@ -119,9 +119,9 @@ function fourDestination(draft: Draft, socket: Socket, wanted: Host): Host | Omi
     }
     return UNREACHABLE;
   }
-  return socket.local.four === 0 || socket.local.kind === 'any'
-    ? hostOf('ipv4', '127.0.0.1')
-    : unmapped(socket.local);
+  const isReal6 = socket.local.family === 'ipv6' && socket.local.kind === 'real';
+  const own = socket.protocol === 'tcp' || isReal6 ? socket.fourSource : fourOf(socket.local);
+  return isUnset(own) ? hostOf('ipv4', '127.0.0.1') : own;
 }
 
 function checkSource(draft: Draft, { device, local }: Socket): void {
@@ -142,8 +142,22 @@ function isUsableSource(draft: Draft, local: Host): boolean {
   return isLocalFour(draft, four) && !isMulticast(four);
 }
 
+/** Without an address it gets the one that the route names. */
+function takeSource(draft: Draft, socket: Socket, remote: Host): void {
+  const isFour = remote.family === 'ipv4' || remote.kind === 'mapped';
+  if (isFour ? !isUnset(socket.fourSource) : socket.local.kind !== 'any') {
+    if (isFour && socket.local.family === 'ipv6' && socket.local.kind === 'real') {
+      throw new NotModelled('an IPv4 connection of a socket that was bound to an IPv6 address');
+    }
+    return;
+  }
+  const source = sourceFor(socket, remote);
+  moveTo(draft, socket.id, source);
+  if (isFour) draft.change(socket.id, { fourSource: fourOf(source) });
+}
+
 /** The address that the route names: 127.0.0.1 for loopback, otherwise the destination itself. */
-function sourceFor(_draft: Draft, { family }: Socket, remote: Host): Host {
+function sourceFor({ family }: Socket, remote: Host): Host {
   const isFour = remote.kind === 'mapped' || remote.family === 'ipv4';
   if (!isFour) return remote;
   const four = isLoopback(remote) ? hostOf('ipv4', '127.0.0.1') : unmapped(remote);
@@ -291,6 +305,7 @@ function addChild(draft: Draft, listener: Socket, client: Socket): void {
     state: 'ESTABLISHED',
     received: true,
     local: asSeen(remote),
+    fourSource: fourOf(asSeen(remote)),
     remote: asSeen(local),
     remotePort: port,
     shownPort: remotePort,
@@ -343,7 +358,7 @@ function connectUdp(draft: Draft, id: Id, address: InetAddress): Verdict {
   const to = destinationOf(draft, socket, address);
   if ('code' in to) return draft.refuse(to.code, to.rule);
   const remote = socket.family === 'ipv6' && to.family === 'ipv4' ? mapped(to) : to;
-  const local = isUnset(socket.local) ? sourceFor(draft, socket, remote) : socket.local;
+  const local = isUnset(socket.local) ? sourceFor(socket, remote) : socket.local;
   // Moving to another address takes it out of its SO_REUSEPORT group.
   const group = local === socket.local ? socket.group : null;
   draft.change(id, { local, group, remote, remotePort: address.port, state: 'ESTABLISHED', connected: true });

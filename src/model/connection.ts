@@ -1,5 +1,5 @@
 import { disown, moveTo, ownAsTimeWait, releasePort } from './buckets.js';
-import { anyHost, type Host } from './host.js';
+import { ANY4, anyHost, type Host } from './host.js';
 import { LOOPBACK_DEVICE, leaveLookup } from './lookup.js';
 import { type Draft, type Id, type Owner, type Socket, type TimeWait, tupleKey } from './world.js';
 
@@ -206,7 +206,10 @@ export function becomeOrphan(draft: Draft, id: Id): void {
 /** Back to no address and no other end, as far as the program gave none. @see tcp_disconnect() */
 export function forgetConnection(draft: Draft, id: Id): void {
   const { addressGiven, family } = draft.socket(id);
-  if (!addressGiven || !draft.kernel.rules.givenAddressKept) moveTo(draft, id, anyHost(family));
+  if (!addressGiven || !draft.kernel.rules.givenAddressKept) {
+    moveTo(draft, id, anyHost(family));
+    draft.change(id, { fourSource: ANY4 });
+  }
   draft.change(id, {
     remote: null,
     remotePort: 0,

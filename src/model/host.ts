@@ -57,6 +57,13 @@ export function unmapped(host: Host): Host {
   return host.family === 'ipv4' ? host : hostOf('ipv4', host.key);
 }
 
+/** The IPv4 address that stands for the host where IPv4 is asked for one: 127.0.0.6 for a real IPv6 address. */
+export function fourOf(host: Host): Host {
+  if (host.family === 'ipv4') return host;
+  if (host.kind === 'any') return ANY4;
+  return host.kind === 'mapped' ? unmapped(host) : hostOf('ipv4', '127.0.0.6');
+}
+
 /** 127.0.0.0/8, also mapped, and ::1. */
 export function isLoopback(host: Host): boolean {
   return host.kind === 'real' && host.family === 'ipv6' ? host.text === '::1' : host.four >>> 24 === 127;

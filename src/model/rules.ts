@@ -4,8 +4,11 @@ export interface Rule {
   readonly says: string;
   /** Where the kernel decides it. */
   readonly kernel: string;
-  /** `source`: read in the kernel's source, not compared with a live kernel. */
-  readonly known?: 'source';
+  /**
+   * Where random programs meet it; TCP if absent. `scenario`: only in single scenarios. `source`: read in the kernel's
+   * source, not compared with a live kernel.
+   */
+  readonly reached?: 'tcp' | 'udp' | 'both' | 'scenario' | 'source';
 }
 
 /** Stable: users and scenarios name rules by it. */
@@ -88,24 +91,28 @@ export type RuleId =
 
 /** By id. */
 export const rules: Readonly<Record<RuleId, Rule>> = {
-  done: { says: 'Nothing stands in the way.', kernel: '' },
+  done: { says: 'Nothing stands in the way.', kernel: '', reached: 'both' },
 
   // bind
   'bind-own-family': {
     says: 'An IPv4 socket binds IPv4 addresses (else EAFNOSUPPORT), an IPv6 one IPv6 addresses, v4-mapped ones included (else EINVAL).',
     kernel: '__inet_bind(), __inet6_bind()',
+    reached: 'both',
   },
   'address-not-local': {
     says: 'The address must be one of this machine, a wildcard, multicast or broadcast, unless IP_FREEBIND or ip_nonlocal_bind is set.',
     kernel: 'inet_addr_valid_or_nonlocal()',
+    reached: 'both',
   },
   'low-port-needs-privilege': {
     says: 'A port below net.ipv4.ip_unprivileged_port_start needs CAP_NET_BIND_SERVICE.',
     kernel: '__inet_bind()',
+    reached: 'both',
   },
   'bind-once': {
     says: 'A socket that holds a port or is not closed cannot be bound.',
     kernel: '__inet_bind()',
+    reached: 'both',
   },
   'multicast-is-for-datagrams': {
     says: 'A TCP socket cannot be bound to an IPv6 multicast address.',
@@ -114,28 +121,33 @@ export const rules: Readonly<Record<RuleId, Rule>> = {
   'v6only-refuses-mapped': {
     says: 'A socket with IPV6_V6ONLY has nothing to do with v4-mapped addresses.',
     kernel: '__inet6_bind(), tcp_v6_connect()',
+    reached: 'both',
   },
   'link-local-needs-device': {
     says: 'A link-local address needs an interface: a scope or SO_BINDTODEVICE.',
     kernel: '__inet6_bind()',
-    known: 'source',
+    reached: 'source',
   },
   'specific-v6-is-v6only': {
     says: 'bind to a real IPv6 address turns IPV6_V6ONLY on.',
     kernel: '__inet6_bind()',
+    reached: 'both',
   },
   'failed-bind-clears-address': {
     says: 'A bind that fails leaves the socket on the wildcard, whatever its address was.',
     kernel: '__inet_bind()',
+    reached: 'both',
   },
   'port-left-to-connect': {
     says: 'With IP_BIND_ADDRESS_NO_PORT a bind to port 0 takes the address alone; connect chooses the port.',
     kernel: '__inet_bind()',
+    reached: 'both',
   },
-  'port-free': { says: 'Nobody has the port.', kernel: 'inet_csk_get_port()' },
+  'port-free': { says: 'Nobody has the port.', kernel: 'inet_csk_get_port()', reached: 'both' },
   'port-shared': {
     says: 'Everybody who has the port is at another address or interface, or shares it by flags that both have set.',
     kernel: 'inet_csk_bind_conflict()',
+    reached: 'both',
   },
   'reuseport-remembered': {
     says: 'The port remembers a bind with SO_REUSEPORT by the same user whose address covers this one; conflicts with others are not looked for.',
@@ -144,23 +156,25 @@ export const rules: Readonly<Record<RuleId, Rule>> = {
   'reuseaddr-remembered': {
     says: 'The port remembers that everybody bound it with SO_REUSEADDR and nobody listened; what they have set since does not count. Before Linux 6.8.',
     kernel: 'inet_csk_get_port()',
-    known: 'source',
+    reached: 'source',
   },
   'address-in-use': {
     says: 'Another socket has the port at an overlapping address, and not both have set SO_REUSEADDR.',
     kernel: 'inet_bind_conflict()',
+    reached: 'both',
   },
   'listener-not-shared': {
     says: 'SO_REUSEADDR on both sides does not help against a socket that listens.',
     kernel: 'inet_bind_conflict()',
   },
   'time-wait-had-no-reuseaddr': {
-    says: 'A connection in TIME_WAIT, or an orphan in FIN_WAIT2, has the port, and its socket or the new one had no SO_REUSEADDR.',
+    says: 'A connection in TIME_WAIT, or an orphan in FIN_WAIT2, has the port, and its socket or the new one had no SO_REUSEADDR, nor had both SO_REUSEPORT.',
     kernel: 'inet_bind_conflict()',
   },
   'reuseport-same-user': {
     says: 'SO_REUSEPORT shares a port between sockets of one user; this one was made by another, or by one that is in a group already.',
     kernel: 'inet_bind_conflict(), udp_lib_lport_inuse()',
+    reached: 'both',
   },
   'automatic-port-not-shared': {
     says: 'A port that somebody has at an overlapping address is not chosen for port 0, whatever the flags.',
@@ -169,18 +183,25 @@ export const rules: Readonly<Record<RuleId, Rule>> = {
   'automatic-port': {
     says: 'For port 0 the kernel chooses: odd offsets of the range before even ones, with SO_REUSEADDR the lower half first.',
     kernel: 'inet_csk_find_open_port(), udp_lib_get_port()',
+    reached: 'both',
   },
   'no-automatic-port': {
     says: 'No port of net.ipv4.ip_local_port_range can be had.',
     kernel: 'inet_csk_find_open_port(), udp_lib_get_port()',
+    reached: 'both',
   },
   'udp-first-sharer-decides': {
     says: 'UDP: the first overlapping socket that shares by SO_REUSEPORT ends the search, even if a later one conflicts.',
     kernel: 'udp_lib_lport_inuse()',
+    reached: 'udp',
   },
 
   // listen and accept
-  'listen-is-for-streams': { says: 'A UDP socket cannot listen or accept.', kernel: 'sock_no_listen()' },
+  'listen-is-for-streams': {
+    says: 'A UDP socket cannot listen or accept.',
+    kernel: 'sock_no_listen()',
+    reached: 'udp',
+  },
   'listen-needs-unconnected': {
     says: 'A socket that is or was connected cannot listen until it is disconnected.',
     kernel: 'inet_listen()',
@@ -208,10 +229,12 @@ export const rules: Readonly<Record<RuleId, Rule>> = {
   'connect-own-family': {
     says: 'An IPv4 socket connects to IPv4 addresses (else EAFNOSUPPORT), an IPv6 TCP socket to IPv6 ones (else EINVAL).',
     kernel: 'tcp_v4_connect(), tcp_v6_connect()',
+    reached: 'both',
   },
   'no-route': {
     says: 'There is no route to the address, or it is multicast or broadcast.',
     kernel: 'tcp_v4_connect()',
+    reached: 'both',
   },
   'mapped-source-connects-to-mapped': {
     says: 'A socket on a v4-mapped address cannot connect to an IPv6 one.',
@@ -220,6 +243,7 @@ export const rules: Readonly<Record<RuleId, Rule>> = {
   'broadcast-needs-so-broadcast': {
     says: 'A UDP socket needs SO_BROADCAST for a broadcast address.',
     kernel: '__ip4_datagram_connect()',
+    reached: 'udp',
   },
   'connection-exists': {
     says: 'There is a connection with the same two ends, or one in TIME_WAIT whose place may not be taken.',
@@ -281,10 +305,12 @@ export const rules: Readonly<Record<RuleId, Rule>> = {
   'udp-connect-takes-address': {
     says: 'connect gives a UDP socket a port and the address of the route; it never fails for another connection.',
     kernel: '__ip4_datagram_connect()',
+    reached: 'udp',
   },
   'udp-disconnect': {
     says: 'connect with AF_UNSPEC takes the interface from a UDP socket, and address and port unless the program named them.',
     kernel: '__udp_disconnect()',
+    reached: 'udp',
   },
 
   // the end of a connection
@@ -300,10 +326,15 @@ export const rules: Readonly<Record<RuleId, Rule>> = {
     says: "The other end's FIN turns an orphan in FIN_WAIT2 into TIME_WAIT.",
     kernel: 'tcp_timewait_state_process()',
   },
-  'time-wait-limit': { says: 'Above tcp_max_tw_buckets no TIME_WAIT is kept.', kernel: 'tcp_time_wait()' },
+  'time-wait-limit': {
+    says: 'Above tcp_max_tw_buckets no TIME_WAIT is kept.',
+    kernel: 'tcp_time_wait()',
+    reached: 'scenario',
+  },
   'time-wait-ends': {
     says: 'TIME_WAIT and FIN_WAIT2 of orphans end by themselves.',
     kernel: 'tw_timer_handler()',
+    reached: 'scenario',
   },
   'reset-ends-time-wait': {
     says: 'A reset ends TIME_WAIT and an orphan in FIN_WAIT2 (tcp_rfc1337=0).',
@@ -321,6 +352,7 @@ export const rules: Readonly<Record<RuleId, Rule>> = {
   'unread-data-resets': {
     says: 'close with unread data resets; no TIME_WAIT follows.',
     kernel: '__tcp_close()',
+    reached: 'scenario',
   },
   'closing-a-listener-resets-its-queue': {
     says: 'close of a listener resets the connections that wait in its queue.',
@@ -329,23 +361,28 @@ export const rules: Readonly<Record<RuleId, Rule>> = {
   'another-process-has-it': {
     says: 'A socket ends when the last process has closed it.',
     kernel: '__fput()',
+    reached: 'scenario',
   },
   'data-to-closed-is-reset': {
     says: 'Data for a socket that its process has closed is answered with a reset.',
     kernel: 'tcp_rcv_state_process(), tcp_timewait_state_process()',
+    reached: 'scenario',
   },
   'send-needs-connection': {
     says: 'Nothing can be sent on a socket that is not connected or shut for sending.',
     kernel: 'tcp_sendmsg_locked()',
+    reached: 'scenario',
   },
   'receive-needs-connection': {
     says: 'Nothing can be read from a socket that was never connected.',
     kernel: 'tcp_recvmsg_locked()',
+    reached: 'scenario',
   },
-  'nothing-to-read': { says: 'Nothing has come yet.', kernel: 'tcp_recvmsg_locked()' },
+  'nothing-to-read': { says: 'Nothing has come yet.', kernel: 'tcp_recvmsg_locked()', reached: 'scenario' },
   'shutdown-needs-connection': {
     says: 'shutdown needs a connection or a listener.',
     kernel: 'inet_shutdown()',
+    reached: 'both',
   },
   'shutdown-ends-listening': {
     says: 'shutdown of a listener for reading ends its listening; an explicit port stays bound.',
@@ -358,16 +395,23 @@ export const rules: Readonly<Record<RuleId, Rule>> = {
   destroyed: {
     says: 'sock_diag ends sockets and TIME_WAIT entries on demand (CAP_NET_ADMIN).',
     kernel: 'tcp_abort()',
+    reached: 'scenario',
   },
 
   // options
   'v6only-before-bind': {
     says: 'IPV6_V6ONLY cannot be changed while the socket holds a port.',
     kernel: 'do_ipv6_setsockopt()',
+    reached: 'both',
   },
-  'v6only-is-for-ipv6': { says: 'An IPv4 socket has no IPV6_V6ONLY.', kernel: 'ip_setsockopt()' },
+  'v6only-is-for-ipv6': {
+    says: 'An IPv4 socket has no IPV6_V6ONLY.',
+    kernel: 'ip_setsockopt()',
+    reached: 'both',
+  },
   'rebinding-device-needs-privilege': {
     says: 'A socket that is bound to an interface can be bound to another one with CAP_NET_RAW alone.',
     kernel: 'sock_bindtoindex_locked()',
+    reached: 'scenario',
   },
 };

@@ -1,4 +1,4 @@
-import { anyHost, type Family, type Host } from './host.js';
+import { ANY4, anyHost, type Family, type Host } from './host.js';
 import { type KernelVersion, LINUX_6_18 } from './kernel-rules.js';
 import type { RuleId } from './rules.js';
 import type { TcpState } from './tcp-state.js';
@@ -31,6 +31,8 @@ export interface Socket {
   /** IP_LOCAL_PORT_RANGE. */
   readonly portRange: PortRange | null;
   readonly local: Host;
+  /** The IPv4 address that it sends from, which a real IPv6 address got by connect leaves open. inet_saddr */
+  readonly fourSource: Host;
   /** The port it holds; 0 for none. */
   readonly port: number;
   /** The port that getsockname shows. It outlives `port`. */
@@ -349,6 +351,7 @@ export function newSocket(
     lingerZero: false,
     portRange: null,
     local: anyHost(family),
+    fourSource: ANY4,
     port: 0,
     shownPort: 0,
     remote: null,
