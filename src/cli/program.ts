@@ -35,6 +35,7 @@ export function describeProgram(): Command {
   program.addCommand(describeStatus());
   program.addCommand(describeStop());
   program.addCommand(describeDoctor());
+  program.addCommand(describePredict());
   program.addCommand(describeLab());
   program.addCommand(describeCompletion());
   program.addCommand(describeHelp(program));
@@ -116,6 +117,42 @@ function describeStop(): Command {
       const { stop } = await import('./stop.js');
       await stop(name, options);
     });
+}
+
+function describePredict(): Command {
+  const predict = command('predict')
+    .description('what a call would do on this machine now, and by which rule of the kernel')
+    .helpCommand(false)
+    .addHelpText(
+      'after',
+      examples('holdfast predict bind 8080', 'holdfast predict bind 127.0.0.1:8080 --reuse-addr'),
+    );
+  predict.addCommand(
+    command('bind')
+      .description('whether a socket could be bound there; changes nothing')
+      .argument('<address>', '8080, 127.0.0.1:8080, [::1]:8080; port 0 lets the kernel choose')
+      .option('--udp', 'a UDP socket; otherwise TCP')
+      .option('--reuse-addr', 'with SO_REUSEADDR')
+      .option('--reuse-port', 'with SO_REUSEPORT')
+      .option('--v6only', 'with IPV6_V6ONLY')
+      .option('--freebind', 'with IP_FREEBIND')
+      .option('--device <name>', 'with SO_BINDTODEVICE')
+      .addOption(count('--uid <n>', "the socket's owner (default: this user)"))
+      .option('--json', 'print JSON')
+      .addHelpText(
+        'after',
+        examples(
+          'holdfast predict bind 0.0.0.0:8080 --reuse-addr',
+          'holdfast predict bind [::1]:53 --udp --json',
+        ),
+      )
+      .action(async (address: string, options) => {
+        requireLinux('holdfast predict');
+        const { predictBindCommand } = await import('./predict.js');
+        predictBindCommand(address, options);
+      }),
+  );
+  return predict;
 }
 
 function describeLab(): Command {

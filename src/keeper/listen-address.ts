@@ -1,5 +1,5 @@
 import { HoldfastError } from '../errors.js';
-import { canonicalHost } from '../kernel/sockaddr.js';
+import { parseInetAddress } from '../kernel/sockaddr.js';
 import type { SocketAddress } from '../model/address.js';
 
 /** One `--listen`: what the keeper binds itself, before the server runs. */
@@ -63,19 +63,10 @@ function parseAddress(spelling: string, text: string): SocketAddress {
     if (path === '' || Buffer.byteLength(path) > 107) throw wrong(text, 'a unix path has 1 to 107 bytes');
     return { family: 'unix', path };
   }
-  const { host, port } = /^(?:(?<host>.*):)?(?<port>\d{1,5})$/.exec(spelling)?.groups ?? {};
-  if (port === undefined) throw wrong(text, 'it has no port');
-  if (Number(port) < 1 || Number(port) > 65_535) throw wrong(text, 'a port is a number from 1 to 65535');
-  if (host === undefined || host === '' || host === '*') {
-    return { family: 'ipv6', host: '::', port: Number(port) };
-  }
-  const bracketed = /^\[(.*)\]$/.exec(host)?.[1];
-  const family = bracketed === undefined ? 'ipv4' : 'ipv6';
-  const literal = host === 'localhost' ? '127.0.0.1' : (bracketed ?? host);
-  const canonical = canonicalHost(family, literal);
-  if (canonical === undefined)
-    throw wrong(text, `"${host}" is no IP address (an IPv6 one stands in brackets)`);
-  return { family, host: canonical, port: Number(port) };
+  const address = parseInetAddress(spelling);
+  if (typeof address === 'string') throw wrong(text, address);
+  if (address.port < 1) throw wrong(text, 'a port is a number from 1 to 65535');
+  return address;
 }
 
 function wrong(text: string, why: string): HoldfastError {

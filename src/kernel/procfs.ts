@@ -139,6 +139,37 @@ export function fdsOfSocket(
   return files.filter((file) => file.target === link).map((file) => file.fd);
 }
 
+/** By inode, for each of these sockets every process and number by which it is open, as far as we may see. */
+export function holdersOfSockets(inodes: ReadonlySet<number>): ReadonlyMap<number, readonly SocketFd[]> {
+  const found = new Map<number, SocketFd[]>();
+  if (inodes.size === 0) return found;
+  for (const name of namesOrGone('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    for (const { fd, target } of openFilesOrForbidden(Number(name))) {
+      const inode = socketInodeOf(target);
+      if (inode === undefined || !inodes.has(inode)) continue;
+      found.set(inode, [...(found.get(inode) ?? []), { pid: Number(name), fd }]);
+    }
+  }
+  return found;
+}
+
+/** A socket in a process. */
+export interface SocketFd {
+  readonly pid: number;
+  readonly fd: number;
+}
+
+function openFilesOrForbidden(pid: number): readonly OpenFile[] {
+  try {
+    return openFiles(pid);
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === 'EACCES' || code === 'EPERM') return [];
+    throw error;
+  }
+}
+
 /** The flags of an fd as open(2) spells them, O_CLOEXEC included; undefined when it is not there. */
 export function fdFlags(pid: number, fd: number): number | undefined {
   const flags = /^flags:\s*([0-7]+)/m.exec(readOrGone(`/proc/${pid}/fdinfo/${fd}`) ?? '')?.[1];

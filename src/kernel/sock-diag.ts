@@ -19,6 +19,9 @@ const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
 const DUMP_INTERRUPTED = 0x10;
 const IPPROTO_TCP = 6;
+const IPPROTO_UDP = 17;
+/** How inet_diag calls TCP sockets that are bound and nothing else, since Linux 6.8. TCP_BOUND_INACTIVE */
+const BOUND_INACTIVE = 13;
 const INET_DIAG_SKV6ONLY = 11;
 const HEADER = 16;
 const ROW = 72;
@@ -33,6 +36,8 @@ export interface TcpSocket {
   readonly state: TcpState;
   readonly local: InetAddress;
   readonly peer: InetAddress;
+  /** Of the interface that it is bound to (SO_BINDTODEVICE); 0 for none. */
+  readonly interfaceIndex: number;
   /** IPv6 only; false for IPv4. */
   readonly v6only: boolean;
   /** While listening: connections in the accept queue. Otherwise bytes not yet read. */
@@ -53,9 +58,20 @@ export interface TcpSocket {
  * @see sock_diag(7)
  */
 export function tcpSockets(states: readonly TcpState[], localPort?: number): readonly TcpSocket[] {
+  return sockets(IPPROTO_TCP, states, localPort);
+}
+
+/** The UDP sockets of this network namespace that have a port, optionally of one. CLOSE: not connected. */
+export function udpSockets(localPort?: number): readonly TcpSocket[] {
+  return sockets(IPPROTO_UDP, ['CLOSE', 'ESTABLISHED'], localPort);
+}
+
+function sockets(protocol: number, states: readonly TcpState[], localPort?: number): readonly TcpSocket[] {
   const netlink = check('socket', socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_SOCK_DIAG));
   try {
-    return [AF_INET, AF_INET6].flatMap((family) => dump(netlink, family, states, localPort));
+    return [AF_INET, AF_INET6].flatMap((family) =>
+      dump(netlink, { protocol, family, states, port: localPort }),
+    );
   } finally {
     close(netlink);
   }
@@ -74,7 +90,8 @@ export function destroyTcpSocket({
 }: Pick<TcpSocket, 'local' | 'peer' | 'cookie'>): void {
   const netlink = check('socket', socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_SOCK_DIAG));
   try {
-    const request = encodeRequest(local.family === 'ipv4' ? AF_INET : AF_INET6, ALL_STATES, undefined);
+    const family = local.family === 'ipv4' ? AF_INET : AF_INET6;
+    const request = encodeRequest({ protocol: IPPROTO_TCP, family, states: ALL_STATES, port: undefined });
     request.writeUInt16LE(SOCK_DESTROY, 4);
     request.writeUInt16LE(REQUEST_ACK, 6);
     const id = HEADER + 8;
@@ -97,15 +114,18 @@ export function tcpListeners(port?: number): readonly TcpSocket[] {
   return tcpSockets(['LISTEN'], port);
 }
 
-function dump(
-  netlink: Fd,
-  family: number,
-  states: readonly TcpState[],
-  port: number | undefined,
-): readonly TcpSocket[] {
+interface Question {
+  readonly protocol: number;
+  readonly family: number;
+  readonly states: readonly TcpState[];
+  readonly port: number | undefined;
+}
+
+function dump(netlink: Fd, question: Question): readonly TcpSocket[] {
+  const { port } = question;
   // The kernel marks a dump during which its table changed; such a dump may miss sockets, so it is made again.
   for (let attempt = 0; ; attempt++) {
-    const { rows, interrupted } = dumpOnce(netlink, encodeRequest(family, states, port));
+    const { rows, interrupted } = dumpOnce(netlink, encodeRequest(question));
     if (interrupted && attempt < RETRIES) continue;
     return port === undefined ? rows : rows.filter((row) => row.local.port === port);
   }
@@ -132,20 +152,26 @@ function dumpOnce(netlink: Fd, request: Buffer): { rows: TcpSocket[]; interrupte
   }
 }
 
-function encodeRequest(family: number, states: readonly TcpState[], port: number | undefined): Buffer {
+function encodeRequest({ protocol, family, states, port }: Question): Buffer {
   const filter = port === undefined ? Buffer.alloc(0) : localPortFilter(port);
   const request = Buffer.alloc(HEADER + 56 + filter.length);
   request.writeUInt32LE(request.length, 0);
   request.writeUInt16LE(SOCK_DIAG_BY_FAMILY, 4);
   request.writeUInt16LE(REQUEST_DUMP, 6);
   request.writeUInt8(family, HEADER);
-  request.writeUInt8(IPPROTO_TCP, HEADER + 1);
+  request.writeUInt8(protocol, HEADER + 1);
   request.writeUInt32LE(
-    states.reduce((mask, state) => mask | (1 << TCP_STATES[state]), 0),
+    states.reduce((mask, state) => mask | maskOf(state, protocol), 0),
     HEADER + 4,
   );
   filter.copy(request, HEADER + 56);
   return request;
+}
+
+/** A TCP socket in CLOSE that has a port is in no table but that of the bound ones. */
+function maskOf(state: TcpState, protocol: number): number {
+  const bound = state === 'CLOSE' && protocol === IPPROTO_TCP ? 1 << BOUND_INACTIVE : 0;
+  return bound | (1 << TCP_STATES[state]);
 }
 
 /** INET_DIAG_REQ_BYTECODE: local port >= P and <= P, which every kernel understands. */
@@ -175,6 +201,7 @@ function decodeRow(row: Buffer): TcpSocket {
     state: name,
     local: { family, host: host(8), port: row.readUInt16BE(4) },
     peer: { family, host: host(24), port: row.readUInt16BE(6) },
+    interfaceIndex: row.readUInt32LE(40),
     v6only: attributeByte(row, INET_DIAG_SKV6ONLY) === 1,
     receiveQueue: row.readUInt32LE(56),
     sendQueue: row.readUInt32LE(60),

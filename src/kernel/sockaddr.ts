@@ -82,3 +82,22 @@ export function encodeHost(address: InetAddress): Buffer {
   }
   return bytes;
 }
+
+/**
+ * Reads `8080`, `*:8080`, `127.0.0.1:8080`, `localhost:8080` or `[::1]:8080`; a port alone is `[::]`. Gives a sentence
+ * that says what is wrong instead of an address.
+ */
+export function parseInetAddress(text: string): InetAddress | string {
+  const { host, port } = /^(?:(?<host>.*):)?(?<port>\d{1,5})$/.exec(text)?.groups ?? {};
+  if (port === undefined) return 'it has no port';
+  if (Number(port) > 65_535) return 'a port is a number from 1 to 65535';
+  if (host === undefined || host === '' || host === '*') {
+    return { family: 'ipv6', host: '::', port: Number(port) };
+  }
+  const bracketed = /^\[(.*)\]$/.exec(host)?.[1];
+  const family = bracketed === undefined ? 'ipv4' : 'ipv6';
+  const literal = host === 'localhost' ? '127.0.0.1' : (bracketed ?? host);
+  const canonical = canonicalHost(family, literal);
+  if (canonical === undefined) return `"${host}" is no IP address (an IPv6 one stands in brackets)`;
+  return { family, host: canonical, port: Number(port) };
+}

@@ -154,6 +154,11 @@ export function setReuseAddress(fd: Fd, on: boolean): void {
   writeInt(fd, SOL_SOCKET, SO_REUSEADDR, on ? 1 : 0);
 }
 
+/** SO_REUSEADDR. */
+export function reusesAddress(fd: Fd): boolean {
+  return readInt(fd, SOL_SOCKET, SO_REUSEADDR) !== 0;
+}
+
 /** @see socket(7) */
 export function reusesPort(fd: Fd): boolean {
   return readInt(fd, SOL_SOCKET, SO_REUSEPORT) === 1;

@@ -9,7 +9,7 @@ const commands = describeProgram().commands.map((command) => command.name());
 test('the commands are those that the help lists', async () => {
   const { code, stdout } = await runHoldfast(['--help']);
   expect(code).toBe(0);
-  expect(commands).toEqual(['run', 'status', 'stop', 'doctor', 'lab', 'completion', 'help']);
+  expect(commands).toEqual(['run', 'status', 'stop', 'doctor', 'predict', 'lab', 'completion', 'help']);
   for (const command of commands) expect(stdout).toMatch(new RegExp(`^ {2}${command} `, 'm'));
 });
 
