@@ -15,8 +15,10 @@ const PROGRAM = fileURLToPath(new URL('./worker.js', import.meta.url));
 export async function doTask(task: Task, report: (report: Report) => void): Promise<void> {
   const child = start();
   let failure: Extract<Report, { type: 'failed' }> | undefined;
+  let isDone = false;
   child.on('message', (message: Report) => {
     if (message.type === 'failed') failure = message;
+    else if (message.type === 'ended') isDone = true;
     else report(message);
   });
   const ended = once(child, 'exit').catch((error: unknown) => {
@@ -29,7 +31,7 @@ export async function doTask(task: Task, report: (report: Report) => void): Prom
   child.send(task);
   const [code, signal] = (await ended) as [number | null, NodeJS.Signals | null];
   if (failure !== undefined) throw new HoldfastError('ERR_HOLDFAST_LAB', failure.message, failure);
-  if (code !== 0)
+  if (code !== 0 || !isDone)
     throw new HoldfastError('ERR_HOLDFAST_LAB', `the lab's process ended with ${signal ?? code}`);
 }
 

@@ -36,6 +36,7 @@ export type Report =
   | { readonly type: 'waiting'; readonly ms: number }
   | ({ readonly type: 'progress' } & FuzzTally)
   | { readonly type: 'found'; readonly found: Found; readonly reproduced: boolean }
+  | { readonly type: 'ended' }
   | { readonly type: 'failed'; readonly code: string; readonly message: string };
 
 /** What a run did since it began. */
@@ -58,7 +59,8 @@ process.once('message', (task: Task) => {
     .catch((error: unknown) =>
       tell({ type: 'failed', code: errorCode(error) ?? 'UNKNOWN', message: errorText(error) }),
     )
-    .finally(() => process.disconnect?.());
+    // What was told before has left us when this has.
+    .finally(() => process.send?.({ type: 'ended' } satisfies Report, () => process.disconnect()));
 });
 
 async function work(task: Task): Promise<void> {

@@ -89,7 +89,8 @@ export function takeReset(draft: Draft, owner: Owner): void {
     return;
   }
   draft.apply('reset-closes');
-  draft.change(owner.id, { received: true });
+  const pendingError = owner.state === 'CLOSE_WAIT' ? 'EPIPE' : 'ECONNRESET';
+  draft.change(owner.id, { received: true, pendingError });
   finish(draft, owner.id);
 }
 
@@ -216,6 +217,7 @@ export function forgetConnection(draft: Draft, id: Id): void {
     connected: false,
     sendShut: false,
     receiveShut: false,
+    pendingError: null,
     unread: 0,
   });
 }

@@ -79,6 +79,7 @@ export type RuleId =
   | 'another-process-has-it'
   | 'data-to-closed-is-reset'
   | 'send-needs-connection'
+  | 'reset-is-told-once'
   | 'receive-needs-connection'
   | 'nothing-to-read'
   | 'shutdown-needs-connection'
@@ -366,6 +367,11 @@ export const rules: Readonly<Record<RuleId, Rule>> = {
   'data-to-closed-is-reset': {
     says: 'Data for a socket that its process has closed is answered with a reset.',
     kernel: 'tcp_rcv_state_process(), tcp_timewait_state_process()',
+    reached: 'scenario',
+  },
+  'reset-is-told-once': {
+    says: 'A reset is told by the next send or receive, once; from then on sending fails with EPIPE and reading ends.',
+    kernel: 'sock_error()',
     reached: 'scenario',
   },
   'send-needs-connection': {

@@ -6,6 +6,7 @@ import {
   connectedOf,
   destroy,
   enterTimeWait,
+  finish,
   forgetConnection,
   isInConnection,
   isOrphan,
@@ -199,33 +200,46 @@ function accept(draft: Draft, id: Id, uid: number, process: string): Done | Refu
   return { ...draft.allow('accepted'), made: child };
 }
 
-/** @see tcp_sendmsg(); send(2) with MSG_NOSIGNAL */
+/** @see tcp_sendmsg_locked(); send(2) with MSG_NOSIGNAL */
 function send(draft: Draft, id: Id, bytes: number): Done | Refusal {
   const socket = draft.socket(id);
+  if (socket.pendingError !== null) return takeError(draft, id, socket.pendingError);
   if (socket.sendShut || !(socket.state === 'ESTABLISHED' || socket.state === 'CLOSE_WAIT')) {
     return draft.refuse('EPIPE', 'send-needs-connection');
   }
   const peer = peerOf(draft, connectedOf(socket));
-  const takes = peer !== undefined && !('substate' in peer) && !isOrphan(peer);
-  if (takes) {
-    draft.change(peer.id, { unread: peer.unread + (peer.receiveShut ? 0 : bytes), received: true });
+  if (peer !== undefined && !('substate' in peer) && mayTakeData(peer)) {
+    draft.change(peer.id, { unread: peer.unread + bytes, received: true });
     draft.change(id, { received: true });
     return draft.allow('done');
   }
-  // Nobody is left to read it: the other end answers with a reset.
+  // Nobody is left to read it: the other end answers with a reset and is gone itself.
   if (peer !== undefined && 'substate' in peer) removeTimeWait(draft, peer.id);
-  else if (peer !== undefined) destroyConnection(draft, peer.id);
+  else if (peer !== undefined) finish(draft, peer.id);
   draft.apply('data-to-closed-is-reset');
   takeReset(draft, draft.socket(id));
   return draft.allow('done');
 }
 
+/** After shutdown for both directions, and for an orphan, data is not taken. After one for reading alone it is. */
+function mayTakeData(peer: Socket): boolean {
+  return !isOrphan(peer) && !(peer.state === 'FIN_WAIT2' && peer.receiveShut);
+}
+
+/** @see tcp_recvmsg_locked(); recv(2) */
 function receive(draft: Draft, id: Id, bytes: number): Done | Refusal {
-  const { unread, state, receiveShut, connected } = draft.socket(id);
+  const { unread, state, receiveShut, connected, pendingError } = draft.socket(id);
+  if (unread === 0 && pendingError === 'ECONNRESET') return takeError(draft, id, pendingError);
   if (!connected && state === 'CLOSE') return draft.refuse('ENOTCONN', 'receive-needs-connection');
   if (unread === 0 && !receiveShut) return draft.refuse('EAGAIN', 'nothing-to-read');
   draft.change(id, { unread: Math.max(0, unread - bytes) });
   return draft.allow('done');
+}
+
+/** An error is told once. @see sock_error() */
+function takeError(draft: Draft, id: Id, code: 'ECONNRESET' | 'EPIPE'): Refusal {
+  draft.change(id, { pendingError: null });
+  return draft.refuse(code, 'reset-is-told-once');
 }
 
 /** @see inet_shutdown(), tcp_shutdown(); shutdown(2) */

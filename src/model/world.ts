@@ -53,6 +53,8 @@ export interface Socket {
   /** shutdown(SHUT_WR), or close: nothing can be sent. */
   readonly sendShut: boolean;
   readonly receiveShut: boolean;
+  /** What the next send or receive fails with: a reset came in. sk_err */
+  readonly pendingError: 'ECONNRESET' | 'EPIPE' | null;
   /** Bytes that nobody has read yet. */
   readonly unread: number;
   readonly backlog: number;
@@ -364,6 +366,7 @@ export function newSocket(
     received: false,
     sendShut: false,
     receiveShut: false,
+    pendingError: null,
     unread: 0,
     backlog: 0,
     queue: [],
