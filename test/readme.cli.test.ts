@@ -97,7 +97,7 @@ test(
       .trimEnd()
       .split('\n')
       .map((file) => file.split('/')[1]);
-    const expected = ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'docs', 'package.json'];
+    const expected = ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'docs', 'package.json', 'scenarios'];
     expect([...new Set(folders)].sort()).toEqual(expected);
   },
   INSTALL_MS,
@@ -105,7 +105,7 @@ test(
 
 testNeeding('netns')('the installed commands do what the README says', async () => {
   const netns = await openNetns();
-  const [simple, look, listen, doctor] = blocksUnder('Commands', 'sh');
+  const [simple, look, listen, doctor, predict, lab] = blocksUnder('Commands', 'sh');
   const folder = temporaryFolder();
   copyServer(folder);
   const keeper = await startBlock(simple, { cwd: folder, netns });
@@ -118,6 +118,11 @@ testNeeding('netns')('the installed commands do what the README says', async () 
   expect(shops.stdout).toMatch(/^shop: serving/);
   await interrupt(shop);
   expect((await runBlock(doctor, { cwd: folder, netns })).stdout).toContain('holdfast run works here');
+  expect((await runBlock(predict, { cwd: folder, netns })).stdout).toContain('would succeed [port-free]');
+  const tried = await runBlock(lab, { cwd: folder, netns });
+  expect(tried.code).toBe(0);
+  expect(tried.stdout).toMatch(/Q-f: .*\n {2}does not hold here/);
+  expect(tried.stdout).toContain('model and kernel disagree in 0');
 });
 
 const COMPLETES: Readonly<Record<string, { readonly before: string; readonly asked: string }>> = {

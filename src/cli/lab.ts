@@ -2,7 +2,7 @@ import { availableParallelism, release } from 'node:os';
 import { doTask } from '../lab/crew.js';
 import { builtInScenarios, findScenarios } from '../lab/library.js';
 import type { CaseResult, ScenarioResult } from '../lab/play.js';
-import type { Scenario } from '../lab/scenario.js';
+import { needsRoot, type Scenario } from '../lab/scenario.js';
 import { kernelVersion } from '../model/kernel-rules.js';
 import { rules } from '../model/rules.js';
 
@@ -41,7 +41,10 @@ export function labShow(names: readonly string[], flags: { readonly json?: boole
 
 /** `holdfast lab run NAME...`: exit 0 when model and kernel agree in all and the verified kernel's outcomes came, else 1. */
 export async function labRun(names: readonly string[], flags: RunFlags): Promise<void> {
-  const scenarios = findScenarios(names).filter(({ slow }) => !(flags.quick && slow));
+  const wanted = findScenarios(names).filter(({ slow }) => !(flags.quick && slow));
+  const isRoot = process.getuid?.() === 0;
+  const scenarios = wanted.filter((scenario) => isRoot || !needsRoot(scenario));
+  const notRun = wanted.filter((scenario) => !scenarios.includes(scenario)).map(({ id }) => id);
   const kernel = kernelVersion(release());
   const results = new Map<string, ScenarioResult>();
   const waiting = [...scenarios.entries()];
@@ -61,17 +64,20 @@ export async function labRun(names: readonly string[], flags: RunFlags): Promise
   );
   const all = scenarios.map(({ id }) => results.get(id)).filter((result) => result !== undefined);
   if (flags.json) {
-    process.stdout.write(
-      `${JSON.stringify({ kernel: { release: release(), rules: kernel.name, verified: kernel.verified }, results: all }, null, 2)}\n`,
-    );
+    const about = { release: release(), rules: kernel.name, verified: kernel.verified };
+    process.stdout.write(`${JSON.stringify({ kernel: about, results: all, notRun }, null, 2)}\n`);
   } else {
-    const disagree = all.filter(({ agrees }) => !agrees).length;
-    const unexpected = all.filter(({ asExpected }) => !asExpected).length;
-    process.stdout.write(
-      `${all.length} scenarios on Linux ${release()}: model and kernel disagree in ${disagree}, ${unexpected} came out other than on the verified kernel\n`,
-    );
+    process.stdout.write(summaryOf(all, notRun));
   }
-  if (all.some(({ agrees, asExpected }) => !agrees || (kernel.verified && !asExpected))) process.exitCode = 1;
+  const failed = all.some(({ agrees, asExpected }) => kernel.verified && !(agrees && asExpected));
+  if (failed || all.length < scenarios.length) process.exitCode = 1;
+}
+
+function summaryOf(all: readonly ScenarioResult[], notRun: readonly string[]): string {
+  const disagree = all.filter(({ agrees }) => !agrees).length;
+  const unexpected = all.filter(({ asExpected }) => !asExpected).length;
+  const skipped = notRun.length === 0 ? '' : `not run, as they need root: ${notRun.join(', ')}\n`;
+  return `${all.length} scenarios on Linux ${release()}: model and kernel disagree in ${disagree}, ${unexpected} came out other than on the verified kernel\n${skipped}`;
 }
 
 /** In the order of the list, whatever the order in which they end. */

@@ -22,6 +22,8 @@ export interface StepResult {
   readonly kernel: Word;
   /** By which the model decides. */
   readonly rule?: RuleId;
+  /** Every rule that took part. */
+  readonly applied?: readonly RuleId[];
 }
 
 export interface CaseResult {
@@ -112,7 +114,7 @@ function playStep(lockstep: Lockstep, { line, action, expected, claimed }: Step)
     case 'agree': {
       const { outcome: result } = outcome.step;
       const word = result.ok ? 'ok' : result.code;
-      return { ...common, model: word, kernel: word, rule: result.rule };
+      return { ...common, model: word, kernel: word, rule: result.rule, applied: outcome.step.applied };
     }
     case 'disagree': {
       const { what, model, kernel } = outcome.disagreement;

@@ -1,6 +1,5 @@
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from 'yaml';
 import { errorText, HoldfastError } from '../errors.js';
-import type { ErrorCode } from '../model/world.js';
 import { parseStep, type Step } from './script.js';
 
 /** What is tried, whose claim it is, and what has to come of it. */
@@ -28,8 +27,6 @@ export interface Case {
   readonly steps: readonly Step[];
 }
 
-export type Expected = 'ok' | ErrorCode;
-
 /**
  * Reads a file of scenarios: one YAML mapping, or a sequence of them.
  *
@@ -48,6 +45,16 @@ export function parseScenarios(text: string, file: string): readonly Scenario[] 
   if (contents === null) throw wrong(0, 'there is no scenario; a scenario has id, title, source and steps');
   const nodes = isSeq(contents) ? contents.items : [contents];
   return nodes.map((node) => readScenario(node as Node, wrong));
+}
+
+/** Whether it has sockets of other users or calls without privilege, which only root can try. */
+export function needsRoot({ cases }: Scenario): boolean {
+  return cases.some(({ steps }) =>
+    steps.some(
+      ({ action }) =>
+        (action.do === 'socket' && action.uid !== 0) || (action.do === 'bind' && action.unprivileged),
+    ),
+  );
 }
 
 type Wrong = (node: Node | number | null | undefined, what: string) => HoldfastError;

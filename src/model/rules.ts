@@ -418,6 +418,6 @@ export const rules: Readonly<Record<RuleId, Rule>> = {
   'rebinding-device-needs-privilege': {
     says: 'A socket that is bound to an interface can be bound to another one with CAP_NET_RAW alone.',
     kernel: 'sock_bindtoindex_locked()',
-    reached: 'scenario',
+    reached: 'source',
   },
 };
