@@ -134,7 +134,8 @@ function anyCall(rng: Random, scene: Scene, slot: Slot): Call {
   if (at < 79) return { call: 'disconnect', slot };
   if (at < 81) return accept(rng, scene, slot);
   if (at < 86) return { call: 'shutdown', slot, how: rng.of(['read', 'write', 'both'] as const) };
-  if (at < 99) return { call: 'close', slot };
+  // Time counts for TCP alone, and where it decides the comparison waits by itself.
+  if (at < 99 || scene.mix === 'udp' || rng.chance(0.8)) return { call: 'close', slot };
   return { call: 'wait', ms: 3 };
 }
 
