@@ -40,7 +40,7 @@ export function modelOf(program: Command): CompletionModel {
     commands: program.commands.map((command) => ({
       name: command.name(),
       description: command.description(),
-      options: optionsOf(command),
+      options: allOptionsOf(command),
       argument: argumentOf(command, names),
     })),
   };
@@ -48,6 +48,7 @@ export function modelOf(program: Command): CompletionModel {
 
 /** By the name of the argument: commander knows choices only for those that it is to check itself. */
 function argumentOf(command: Command, names: readonly string[]): Values {
+  if (command.commands.length > 0) return command.commands.map((one) => one.name());
   const [argument] = command.registeredArguments;
   if (argument?.variadic === true) return 'server';
   switch (argument?.name()) {
@@ -62,6 +63,13 @@ function argumentOf(command: Command, names: readonly string[]): Values {
     default:
       return 'unknown';
   }
+}
+
+/** With those of its own commands, each once. */
+function allOptionsOf(command: Command): readonly CompletionOption[] {
+  const all = [command, ...command.commands].flatMap((one) => optionsOf(one));
+  const byFlags = new Map(all.map((option) => [option.flags.join(' '), option]));
+  return [...byFlags.values()];
 }
 
 function optionsOf(command: Command): readonly CompletionOption[] {

@@ -55,7 +55,7 @@ function commandCase({ name, options, argument }: CompletionCommand): string {
         return
       fi`;
   return `    ${name})${argument === 'server' ? server : ''}
-      _arguments -S -A '-*' \\
+      _arguments -S${argument === 'server' ? " -A '-*'" : ''} \\
         ${specs.join(' \\\n        ')} ;;`;
 }
 

@@ -115,6 +115,13 @@ for (const shell of ['bash', 'zsh', 'fish'] as const) {
     expect(await complete(shell, 'holdfast status --t')).toEqual([]);
   });
 
+  shellTest(`${shell} completes the commands of a command, and their options`, async () => {
+    expect(await complete(shell, 'holdfast lab ')).toEqual(['ablate', 'fuzz', 'list', 'run', 'show']);
+    expect(await complete(shell, 'holdfast predict b')).toEqual(['bind']);
+    expect(await complete(shell, 'holdfast lab fuzz --mi')).toEqual(['--mix']);
+    expect(await complete(shell, 'holdfast lab fuzz --mix u')).toEqual(['udp']);
+  });
+
   shellTest(`${shell} completes the values of options and arguments`, async () => {
     expect(await complete(shell, 'holdfast run --restart ')).toEqual(['always', 'never', 'on-failure']);
     expect(await complete(shell, 'holdfast run --stop-signal SIGU')).toEqual(['SIGUSR1', 'SIGUSR2']);

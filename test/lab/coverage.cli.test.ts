@@ -1,0 +1,35 @@
+import { spawnSync } from 'node:child_process';
+import { expect, test } from 'vitest';
+import type { ScenarioResult } from '../../src/lab/play.js';
+import { type RuleId, rules } from '../../src/model/rules.js';
+import { project, runHoldfast } from '../cli/holdfast.js';
+import { testNeeding } from '../support/needing.js';
+
+testNeeding(['netns', 'root'])(
+  'every scenario that is quick comes out as expected, on model and kernel alike, and they reach the rules that no random program does',
+  async () => {
+    const { code, stdout, stderr } = await runHoldfast(['lab', 'run', 'all', '--quick', '--json']);
+    expect(stderr).toBe('');
+    const { results, notRun } = JSON.parse(stdout) as { results: ScenarioResult[]; notRun: string[] };
+    expect(results.filter(({ agrees, asExpected }) => !(agrees && asExpected))).toEqual([]);
+    expect(notRun).toEqual([]);
+    expect(code).toBe(0);
+    const reached = new Set(
+      results.flatMap(({ cases }) =>
+        cases.flatMap(({ steps }) => steps.flatMap(({ applied }) => applied ?? [])),
+      ),
+    );
+    const wanted = (Object.keys(rules) as RuleId[]).filter((id) => rules[id].reached === 'scenario');
+    expect(wanted.length).toBeGreaterThan(5);
+    expect(wanted.filter((id) => !reached.has(id))).toEqual([]);
+  },
+  120_000,
+);
+
+test('docs/rules.md is what the rules say', () => {
+  const { status, stderr } = spawnSync(process.execPath, ['scripts/write-rules.js', '--check'], {
+    cwd: project,
+    encoding: 'utf8',
+  });
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+});
