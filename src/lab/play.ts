@@ -131,7 +131,7 @@ function playStep(lockstep: Lockstep, { line, action, expected, claimed }: Step)
   }
 }
 
-type Looked = Pick<StepResult, 'model' | 'kernel'>;
+type Looked = Pick<StepResult, 'model' | 'kernel' | 'applied'>;
 
 function look(lockstep: Lockstep, action: Extract<Action, { do: 'see' | 'count' }>): Looked {
   const word = (seen: string, wanted: string): Word => (seen === wanted ? 'ok' : seen);
@@ -173,11 +173,11 @@ function look(lockstep: Lockstep, action: Extract<Action, { do: 'see' | 'count' 
 function destroy(lockstep: Lockstep, port: number): Looked {
   const entry = [...lockstep.world.timeWaits.values()].find((one) => one.port === port);
   const seen = tcpSockets(['TIME_WAIT', 'FIN_WAIT2'], port)[0];
-  if (entry !== undefined) lockstep.world = step(lockstep.world, { type: 'destroy', id: entry.id }).world;
-  return {
-    model: entry === undefined ? 'none' : 'ok',
-    kernel: seen === undefined ? 'none' : destroyOne(seen),
-  };
+  const kernel = seen === undefined ? 'none' : destroyOne(seen);
+  if (entry === undefined) return { model: 'none', kernel };
+  const { world, applied } = step(lockstep.world, { type: 'destroy', id: entry.id });
+  lockstep.world = world;
+  return { model: 'ok', kernel, applied };
 }
 
 function destroyOne(socket: TcpSocket): Word {
