@@ -47,20 +47,16 @@ export async function labRun(names: readonly string[], flags: RunFlags): Promise
   const notRun = wanted.filter((scenario) => !scenarios.includes(scenario)).map(({ id }) => id);
   const kernel = kernelVersion(release());
   const results = new Map<string, ScenarioResult>();
-  const waiting = [...scenarios.entries()];
-  const worker = async (cpu: number): Promise<void> => {
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      const [, scenario] = next;
-      await doTask({ type: 'play', scenario, kernel, cpu }, (report) => {
-        if (report.type === 'played') results.set(scenario.id, report.result);
-        if (report.type === 'waiting' && report.ms >= 1000)
-          say(`${scenario.id} waits for ${report.ms / 1000} s`);
-      });
-      if (!flags.json) printWhatIsReady(scenarios, results, flags);
-    }
-  };
   await Promise.all(
-    Array.from({ length: Math.min(availableParallelism(), scenarios.length) }, (_, cpu) => worker(cpu)),
+    sharesOf(scenarios).map((share, cpu) =>
+      doTask({ type: 'play', scenarios: share, kernel, cpu }, (report) => {
+        if (report.type === 'waiting' && report.ms >= 1000)
+          say(`${report.id} waits for ${report.ms / 1000} s`);
+        if (report.type !== 'played') return;
+        results.set(report.result.id, report.result);
+        if (!flags.json) printWhatIsReady(scenarios, results, flags);
+      }),
+    ),
   );
   const all = scenarios.map(({ id }) => results.get(id)).filter((result) => result !== undefined);
   if (flags.json) {
@@ -71,6 +67,16 @@ export async function labRun(names: readonly string[], flags: RunFlags): Promise
   }
   const failed = all.some(({ agrees, asExpected }) => kernel.verified && !(agrees && asExpected));
   if (failed || all.length < scenarios.length) process.exitCode = 1;
+}
+
+/** One share for each CPU, and one for each scenario that mostly waits. */
+function sharesOf(scenarios: readonly Scenario[]): readonly (readonly Scenario[])[] {
+  const quick = scenarios.filter(({ slow }) => !slow);
+  const jobs = Math.min(availableParallelism(), quick.length);
+  const shares = Array.from({ length: jobs }, (_, job) =>
+    quick.filter((_one, index) => index % jobs === job),
+  );
+  return [...shares, ...scenarios.filter(({ slow }) => slow).map((scenario) => [scenario])];
 }
 
 function summaryOf(all: readonly ScenarioResult[], notRun: readonly string[]): string {

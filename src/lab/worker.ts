@@ -12,7 +12,7 @@ import type { Scenario } from './scenario.js';
 export type Task =
   | {
       readonly type: 'play';
-      readonly scenario: Scenario;
+      readonly scenarios: readonly Scenario[];
       readonly kernel: KernelVersion;
       readonly cpu: number;
     }
@@ -33,7 +33,7 @@ export interface FuzzTask {
 
 export type Report =
   | { readonly type: 'played'; readonly result: ScenarioResult }
-  | { readonly type: 'waiting'; readonly ms: number }
+  | { readonly type: 'waiting'; readonly id: string; readonly ms: number }
   | ({ readonly type: 'progress' } & FuzzTally)
   | { readonly type: 'found'; readonly found: Found; readonly reproduced: boolean }
   | { readonly type: 'ended' }
@@ -69,8 +69,11 @@ async function work(task: Task): Promise<void> {
     await fuzz(task);
     return;
   }
-  const result = play(task.scenario, task.kernel, (ms) => tell({ type: 'waiting', ms }));
-  tell({ type: 'played', result });
+  for (const scenario of task.scenarios) {
+    const result = play(scenario, task.kernel, (ms) => tell({ type: 'waiting', id: scenario.id, ms }));
+    tell({ type: 'played', result });
+    await turn();
+  }
 }
 
 async function fuzz({ mix, seed, from, to, kernel, shrinks, privileged }: FuzzTask): Promise<void> {

@@ -2,13 +2,17 @@ import { spawnSync } from 'node:child_process';
 import { expect, test } from 'vitest';
 import type { ScenarioResult } from '../../src/lab/play.js';
 import { type RuleId, rules } from '../../src/model/rules.js';
-import { project, runHoldfast } from '../cli/holdfast.js';
+import { project } from '../cli/holdfast.js';
+import { holdfast } from '../support/keeper.js';
 import { testNeeding } from '../support/needing.js';
+import { start } from '../support/process.js';
 
 testNeeding(['netns', 'root'])(
   'every scenario that is quick comes out as expected, on model and kernel alike, and they reach the rules that no random program does',
   async () => {
-    const { code, stdout, stderr } = await runHoldfast(['lab', 'run', 'all', '--quick', '--json']);
+    const lab = start([...holdfast, 'lab', 'run', 'all', '--quick', '--json']);
+    const { code } = await lab.end(100_000);
+    const { stdout, stderr } = lab;
     expect(stderr).toBe('');
     const { results, notRun } = JSON.parse(stdout) as { results: ScenarioResult[]; notRun: string[] };
     expect(results.filter(({ agrees, asExpected }) => !(agrees && asExpected))).toEqual([]);
