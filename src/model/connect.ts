@@ -3,6 +3,7 @@ import { isBroadcast, isLocalFour, portRangeOf, takeAutomaticPort } from './bind
 import { inheritPort, moveTo, releasePort, takePortToConnect } from './buckets.js';
 import {
   addConnection,
+  type Connected,
   connectedOf,
   finish,
   forgetConnection,
@@ -59,6 +60,7 @@ export function connect(draft: Draft, id: Id, address: InetAddress): Verdict {
     shownPort: port,
     wentMapped: wentMapped || remote.kind === 'mapped',
   });
+  checkRivals(draft, connectedOf(draft.socket(id)));
   addConnection(draft, connectedOf(draft.socket(id)));
   return meet(draft, id);
 }
@@ -186,6 +188,14 @@ function takeTuple(draft: Draft, id: Id): Verdict {
   takePortToConnect(draft, id, port);
   draft.change(id, { portByConnect: true });
   return draft.allow('port-for-connection');
+}
+
+/** What comes for the one may go to the other: then the kernel's sequence numbers decide, which are not modelled. */
+function checkRivals(draft: Draft, { local, port, remote, remotePort }: Connected): void {
+  const rivals = draft.connections.get(tupleKey(local, port, remote, remotePort)) ?? [];
+  if (rivals.some((id) => draft.sockets.has(id))) {
+    throw new NotModelled('two connections of the same two ends that only an interface tells apart');
+  }
 }
 
 /** Who has the 4-tuple and cannot be replaced. @see __inet_check_established(), tcp_twsk_unique() */
