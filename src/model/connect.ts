@@ -126,11 +126,12 @@ function fourDestination(draft: Draft, socket: Socket, wanted: Host): Host | Omi
   return isUnset(own) ? hostOf('ipv4', '127.0.0.1') : own;
 }
 
-function checkSource(draft: Draft, { device, local }: Socket): void {
-  if (device !== '' && device !== LOOPBACK_DEVICE) {
+function checkSource(draft: Draft, socket: Socket): void {
+  if (!isReached(socket)) {
     throw new NotModelled('a connect from a socket bound to a device other than lo');
   }
-  if (!isUsableSource(draft, local)) throw new NotModelled('a connect from an address that is not local');
+  if (!isUsableSource(draft, socket.local))
+    throw new NotModelled('a connect from an address that is not local');
 }
 
 function isUnset({ four }: Host): boolean {
@@ -261,6 +262,9 @@ function meet(draft: Draft, id: Id): Verdict {
   const former = peerOf(draft, own);
   if (former !== undefined) clearWay(draft, former);
   const listeners = listenersFor(draft, own.remote, own.remotePort);
+  if (listeners.some((listener) => !isReached(draft.socket(listener)))) {
+    throw new NotModelled('an SO_REUSEPORT group with a member at another interface: what it gets hangs');
+  }
   const listener =
     listeners.length <= 1
       ? listeners[0]
@@ -279,6 +283,11 @@ function meet(draft: Draft, id: Id): Verdict {
   draft.change(id, { state: 'ESTABLISHED', connected: true, received: true });
   addChild(draft, draft.socket(listener), draft.socket(id));
   return draft.allow('connected');
+}
+
+/** A group's members are not asked for their interface, so one may get what never comes through. */
+function isReached({ device }: Socket): boolean {
+  return device === '' || device === LOOPBACK_DEVICE;
 }
 
 /** Who is left over from an earlier connection of the same two ends. */
