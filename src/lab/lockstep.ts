@@ -1,3 +1,4 @@
+import { errorText } from '../errors.js';
 import { connectNeedsTick } from '../model/connect.js';
 import type { KernelVersion } from '../model/kernel-rules.js';
 import { type Operation, type Step, step } from '../model/step.js';
@@ -72,7 +73,7 @@ export class Lockstep {
       });
     } catch (error) {
       if (error instanceof NotModelled) return { type: 'not-modelled', why: error.message };
-      throw error;
+      return { type: 'disagree', disagreement: faultOf(call, error) };
     }
     if (operation.type === 'connect' && connectNeedsTick(this.world, operation.socket, operation.address)) {
       const waited = this.do({ call: 'wait', ms: TICK_MS });
@@ -85,7 +86,7 @@ export class Lockstep {
         done = step(this.world, operation, this.#kernelsChoice(call, error));
       } catch (failure) {
         if (failure instanceof NotModelled) return { type: 'lost', why: failure.message };
-        throw failure;
+        return { type: 'disagree', disagreement: faultOf(call, failure) };
       }
     }
     this.world = done.world;
@@ -203,4 +204,9 @@ function differ(
   kernel: string | undefined,
 ): Disagreement {
   return { call, what, model: model ?? 'ok', kernel: kernel ?? 'ok' };
+}
+
+/** A model that contradicts itself, as one with a rule left out may, is wrong too. */
+function faultOf(call: Call, error: unknown): Disagreement {
+  return { call, what: 'the model itself', model: errorText(error), kernel: 'not asked' };
 }
