@@ -259,7 +259,7 @@ function copyProject({ packages = true } = {}): string {
   mkdirSync(join(project, '.cache'), { recursive: true });
   const folder = mkdtempSync(join(project, '.cache/readme-test-'));
   copies.push(folder);
-  for (const name of ['src', 'test', 'bench', 'scripts', 'examples', 'docs', '.ci'])
+  for (const name of ['src', 'test', 'bench', 'scripts', 'examples', 'docs', 'scenarios', '.ci'])
     cpSync(join(project, name), join(folder, name), { recursive: true });
   for (const name of FILES) cpSync(join(project, name), join(folder, name));
   if (!packages) return folder;

@@ -67,6 +67,7 @@ import { unheldListeners } from './unheld.js';
 const TREE_LOOK_MS = 25;
 /** How often a daemon that has no socket yet is looked for. */
 const DAEMON_LOOK_MS = 100;
+const DAEMON_STARTS_MS = 500;
 /** A process that SIGKILL does not end in this time hangs in the kernel; nobody can wait for it. */
 const UNKILLABLE_MS = 5_000;
 const START_TOLD_MS = 5;
@@ -451,6 +452,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (end.signal !== null && KEY_SIGNALS.has(end.signal)) await sleep(KEY_SIGNAL_MS);
     worker.rootEnded = true;
     this.#say({ type: 'exited', pid: worker.root.pid, ...end });
+    if (end.code === 0 && this.#lifecycle.phase !== 'stopping') await this.#untilServes(worker);
     const members = worker.tree.members();
     // It died within the moment in which a socket is confirmed: then it had it open.
     const wasListening = this.#held.all().some((held) => held.claimed && !held.confirmed);
@@ -463,6 +465,16 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       serves: this.#holdersAmong(worker, members).length > 0,
     });
     this.#childEnded();
+  }
+
+  /** What goes into the background may let its first process end before it listens: it gets a moment. */
+  async #untilServes(worker: Worker): Promise<void> {
+    const until = performance.now() + DAEMON_STARTS_MS;
+    for (let members = worker.tree.members(); members.length > 0; members = worker.tree.members()) {
+      const serves = this.#holdersAmong(worker, members).length > 0 || worker.listensUnheld;
+      if (serves || this.#lifecycle.phase === 'stopping' || performance.now() > until) return;
+      await sleep(TREE_LOOK_MS);
+    }
   }
 
   #signalRoot(signal: NodeJS.Signals): void {

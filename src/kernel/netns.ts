@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs';
+import { errorText } from '../errors.js';
 import { check, declare, syscall } from './libc.js';
 
 const nativeUnshare = declare('int unshare(int flags)');
@@ -18,7 +19,11 @@ export function enterNewNetworkNamespace(): void {
 
 /** Sets a value under /proc/sys of the namespace that the main thread is in. @throws {Error} EINVAL, EACCES, ENOENT */
 export function setSysctl(path: string, value: string): void {
-  writeFileSync(`/proc/sys/${path}`, value);
+  try {
+    writeFileSync(`/proc/sys/${path}`, value);
+  } catch (error) {
+    throw new Error(`${path} = ${value}: ${errorText(error)}`, { cause: error });
+  }
 }
 
 /**

@@ -30,7 +30,10 @@ export async function doTask(task: Task, report: (report: Report) => void): Prom
   });
   child.send(task);
   const [code, signal] = (await ended) as [number | null, NodeJS.Signals | null];
-  if (failure !== undefined) throw new HoldfastError('ERR_HOLDFAST_LAB', failure.message, failure);
+  if (failure !== undefined) {
+    const code = failure.code === 'ERR_HOLDFAST_SCENARIO' ? failure.code : 'ERR_HOLDFAST_LAB';
+    throw new HoldfastError(code, failure.message, failure);
+  }
   if (code !== 0 || !isDone)
     throw new HoldfastError('ERR_HOLDFAST_LAB', `the lab's process ended with ${signal ?? code}`);
 }

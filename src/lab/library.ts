@@ -13,11 +13,7 @@ export function builtInScenarios(): readonly Scenario[] {
     .filter((name) => name.endsWith('.yaml'))
     .sort()
     .flatMap((name) => readScenarios(join(FOLDER, name)));
-  const ids = new Set<string>();
-  for (const { id } of scenarios) {
-    if (ids.has(id)) throw new HoldfastError('ERR_HOLDFAST_SCENARIO', `two scenarios are called ${id}`);
-    ids.add(id);
-  }
+  refuseEqualIds(scenarios);
   return scenarios;
 }
 
@@ -35,16 +31,30 @@ export function readScenarios(file: string): readonly Scenario[] {
 /** Built-in ones by name, and those of files: a word with a "/" or ".yaml" names a file. `all`: every built-in one. */
 export function findScenarios(words: readonly string[]): readonly Scenario[] {
   const known = builtInScenarios();
-  return words.flatMap((word) => {
+  const found = words.flatMap((word) => {
     if (word === 'all') return known;
     if (word.includes('/') || /\.ya?ml$/.test(word)) return readScenarios(word);
-    const found = known.find(({ id }) => id.toLowerCase() === word.toLowerCase());
-    if (found === undefined) {
+    const one = known.find(({ id }) => id.toLowerCase() === word.toLowerCase());
+    if (one === undefined) {
       throw new HoldfastError(
         'ERR_HOLDFAST_SCENARIO',
         `there is no scenario "${word}"; holdfast lab list shows them, a file is named with .yaml`,
       );
     }
-    return [found];
+    return [one];
   });
+  refuseEqualIds(found);
+  return found;
+}
+
+/** Results are told by id. The same scenario may be named twice. */
+function refuseEqualIds(scenarios: readonly Scenario[]): void {
+  const byId = new Map<string, Scenario>();
+  for (const scenario of scenarios) {
+    const other = byId.get(scenario.id);
+    if (other !== undefined && other !== scenario) {
+      throw new HoldfastError('ERR_HOLDFAST_SCENARIO', `two scenarios are called ${scenario.id}`);
+    }
+    byId.set(scenario.id, scenario);
+  }
 }

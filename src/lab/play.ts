@@ -1,4 +1,4 @@
-import { errorCode, HoldfastError } from '../errors.js';
+import { errorCode, errorText, HoldfastError } from '../errors.js';
 import { ALL_STATES, destroyTcpSocket, type TcpSocket, tcpSockets } from '../kernel/sock-diag.js';
 import { formatAddress } from '../model/address.js';
 import type { KernelVersion } from '../model/kernel-rules.js';
@@ -74,13 +74,16 @@ function judge(claims: readonly boolean[]): VerdictWord {
 }
 
 function playCase(
-  { when, sysctls: given, steps }: Case,
+  { when, sysctls: given, sysctlsAt, steps }: Case,
   kernel: KernelVersion,
   waited: (ms: number) => void,
 ): CaseResult {
   enterStage();
-  const sysctls = sysctlsOf(given);
-  applySysctls(sysctls, undefined);
+  const sysctls = at(sysctlsAt, () => {
+    const wanted = sysctlsOf(given);
+    applySysctls(wanted, undefined);
+    return wanted;
+  });
   const lockstep = new Lockstep(0, sysctls, kernel);
   try {
     const decisive = steps.findIndex(({ claimed, expected }) => claimed !== undefined || expected !== 'ok');
@@ -88,7 +91,7 @@ function playCase(
     const results = steps.map((one, index) => {
       if (index === Math.max(0, decisive)) before = table();
       if (one.action.do === 'wait') waited(one.action.ms);
-      return playStep(lockstep, one);
+      return at(`${one.at}: "${one.line}"`, () => playStep(lockstep, one));
     });
     const claimed = results.filter((result) => result.claimed !== undefined);
     return {
@@ -101,6 +104,15 @@ function playCase(
     };
   } finally {
     lockstep.end();
+  }
+}
+
+/** A fault of the scenario that only shows when it is played is told with its place too. */
+function at<T>(place: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw new HoldfastError('ERR_HOLDFAST_SCENARIO', `${place}: ${errorText(error)}`, error);
   }
 }
 
@@ -124,10 +136,7 @@ function playStep(lockstep: Lockstep, { line, action, expected, claimed }: Step)
     }
     case 'not-modelled':
     case 'lost':
-      throw new HoldfastError(
-        'ERR_HOLDFAST_SCENARIO',
-        `"${line}": the model says that it does not know: ${outcome.why}`,
-      );
+      throw new Error(`the model says that it does not know: ${outcome.why}`);
   }
 }
 
@@ -215,7 +224,7 @@ function callOf(
     case 'listen':
       return { call: 'listen', slot: action.name, backlog: action.backlog };
     case 'accept':
-      return { call: 'accept', slot: action.name, as: action.as, uid: 0, process: action.process };
+      return { call: 'accept', slot: action.name, as: action.as, uid: action.uid, process: action.process };
     case 'shutdown':
       return { call: 'shutdown', slot: action.name, how: action.how };
     case 'send':

@@ -24,6 +24,8 @@ export interface Case {
   /** What sets it apart from the others; empty for the only one. */
   readonly when: string;
   readonly sysctls: Readonly<Record<string, number | string>>;
+  /** File and line where they stand. */
+  readonly sysctlsAt: string;
   readonly steps: readonly Step[];
 }
 
@@ -35,10 +37,14 @@ export interface Case {
 export function parseScenarios(text: string, file: string): readonly Scenario[] {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
-  const wrong: Wrong = (node, what) => {
-    const at = typeof node === 'number' ? node : (node?.range?.[0] ?? 0);
-    return new HoldfastError('ERR_HOLDFAST_SCENARIO', `${file}:${lines.linePos(at).line}: ${what}`);
+  const at: Wrong['at'] = (node) => {
+    const offset = typeof node === 'number' ? node : (node?.range?.[0] ?? 0);
+    return `${file}:${lines.linePos(offset).line}`;
   };
+  const wrong: Wrong = Object.assign(
+    (node: Place, what: string) => new HoldfastError('ERR_HOLDFAST_SCENARIO', `${at(node)}: ${what}`),
+    { at },
+  );
   const [problem] = document.errors;
   if (problem !== undefined) throw wrong(problem.pos[0], problem.message.split('\n')[0] ?? '');
   const { contents } = document;
@@ -52,12 +58,19 @@ export function needsRoot({ cases }: Scenario): boolean {
   return cases.some(({ steps }) =>
     steps.some(
       ({ action }) =>
-        (action.do === 'socket' && action.uid !== 0) || (action.do === 'bind' && action.unprivileged),
+        ((action.do === 'socket' || action.do === 'accept') && action.uid !== 0) ||
+        (action.do === 'bind' && action.unprivileged),
     ),
   );
 }
 
-type Wrong = (node: Node | number | null | undefined, what: string) => HoldfastError;
+type Place = Node | number | null | undefined;
+
+/** Makes the error for a place of the file, or tells the place. */
+interface Wrong {
+  (node: Place, what: string): HoldfastError;
+  at(node: Place): string;
+}
 
 const KEYS = ['id', 'title', 'source', 'claim', 'why', 'depends', 'slow', 'sysctls', 'steps', 'cases'];
 const CASE_KEYS = ['when', 'sysctls', 'steps'];
@@ -78,7 +91,7 @@ function readScenario(node: Node, wrong: Wrong): Scenario {
     ...optional(map, 'claim', wrong),
     ...optional(map, 'why', wrong),
     ...optional(map, 'depends', wrong),
-    slow: map.get('slow') === true,
+    slow: flag(map, 'slow', wrong),
     cases,
   };
 }
@@ -87,6 +100,7 @@ function readCase(map: YAMLMap, wrong: Wrong): Case {
   return {
     when: map.has('when') ? text(map, 'when', wrong) : '',
     sysctls: readSysctls(map, wrong),
+    sysctlsAt: wrong.at(map.get('sysctls', true) as unknown as Node | undefined),
     steps: sequence(map, 'steps', wrong).flatMap((step) => readStep(step, wrong)),
   };
 }
@@ -113,7 +127,7 @@ function readLine(node: Node, wrong: Wrong, iteration?: number): Step {
   }
   const line = iteration === undefined ? node.value : node.value.replaceAll('#', `${iteration}`);
   try {
-    return parseStep(line);
+    return parseStep(line, wrong.at(node));
   } catch (error) {
     throw wrong(node, `"${line}": ${errorText(error)}`);
   }
@@ -150,6 +164,12 @@ function text(map: YAMLMap, key: string, wrong: Wrong): string {
     throw wrong((map.get(key, true) as unknown as Node | undefined) ?? map, `"${key}" is missing or no text`);
   }
   return value;
+}
+
+function flag(map: YAMLMap, key: string, wrong: Wrong): boolean {
+  const value = map.get(key) ?? false;
+  if (typeof value === 'boolean') return value;
+  throw wrong(map.get(key, true) as unknown as Node, `"${key}" is true or false`);
 }
 
 function optional<K extends string>(map: YAMLMap, key: K, wrong: Wrong): { readonly [P in K]?: string } {

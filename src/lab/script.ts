@@ -1,4 +1,5 @@
 import { constants } from 'node:os';
+import { canonicalHost } from '../kernel/sockaddr.js';
 import type { Setting } from '../model/step.js';
 import type { ErrorCode, Socket } from '../model/world.js';
 
@@ -22,7 +23,13 @@ export type Action =
     }
   | { readonly do: 'connect'; readonly name: string; readonly host: string; readonly port: PortWord }
   | { readonly do: 'listen'; readonly name: string; readonly backlog: number }
-  | { readonly do: 'accept'; readonly name: string; readonly as: string; readonly process: string }
+  | {
+      readonly do: 'accept';
+      readonly name: string;
+      readonly as: string;
+      readonly uid: number;
+      readonly process: string;
+    }
   | { readonly do: 'shutdown'; readonly name: string; readonly how: 'read' | 'write' | 'both' }
   | { readonly do: 'send' | 'receive'; readonly name: string; readonly bytes: number }
   | { readonly do: 'disconnect'; readonly name: string }
@@ -50,6 +57,8 @@ export type PortWord = { readonly letter: string; readonly plus: number } | { re
 /** One line of a scenario. */
 export interface Step {
   readonly line: string;
+  /** File and line where it stands. */
+  readonly at: string;
   readonly action: Action;
   /** What comes of it on the kernel that was verified. */
   readonly expected: 'ok' | ErrorCode;
@@ -62,7 +71,7 @@ export interface Step {
  *
  * @throws {Error} what was expected instead.
  */
-export function parseStep(line: string): Step {
+export function parseStep(line: string, at: string): Step {
   const {
     action: text = '',
     expected = 'ok',
@@ -72,6 +81,7 @@ export function parseStep(line: string): Step {
   )?.groups ?? {};
   return {
     line: line.trim(),
+    at,
     action: parseAction(text.trim()),
     expected: outcome(expected),
     ...(claimed === undefined ? {} : { claimed: outcome(claimed) }),
@@ -99,11 +109,14 @@ const FORMS: readonly (readonly [form: RegExp, read: (groups: Record<string, str
     }),
   ],
   [
-    new RegExp(`^(?<as>${NAME}) = (?<name>${NAME})\\.accept(?: in (?<process>${NAME}))?$`),
-    ({ as, name, process }) => ({
+    new RegExp(
+      `^(?<as>${NAME}) = (?<name>${NAME})\\.accept(?: uid=(?<uid>\\d+))?(?: in (?<process>${NAME}))?$`,
+    ),
+    ({ as, name, uid, process }) => ({
       do: 'accept',
       as: as as string,
       name: name as string,
+      uid: Number(uid ?? 0),
       process: process ?? 'p',
     }),
   ],
@@ -177,7 +190,7 @@ const FORMS: readonly (readonly [form: RegExp, read: (groups: Record<string, str
 /** The forms that a line may have, for messages. */
 const FORMS_IN_WORDS =
   'NAME = socket tcp4|tcp6|udp4|udp6 [uid=N] [in PROCESS], NAME.bind HOST:PORT [unprivileged], NAME.listen [BACKLOG], ' +
-  'NAME.connect HOST:PORT, NAME = NAME.accept [in PROCESS], NAME.set OPTION[=VALUE], NAME.send [BYTES], NAME.receive [BYTES], ' +
+  'NAME.connect HOST:PORT, NAME = NAME.accept [uid=N] [in PROCESS], NAME.set OPTION[=VALUE], NAME.send [BYTES], NAME.receive [BYTES], ' +
   'NAME.shutdown read|write|both, NAME.disconnect, NAME.close [in PROCESS], NAME.share with PROCESS, kill PROCESS, ' +
   'destroy TIME_WAIT PORT, wait 3ms|61s, NAME.state|address|v6only is VALUE, count TIME_WAIT|FIN_WAIT2 PORT is N';
 
@@ -219,7 +232,9 @@ function endpoint(text: string): { host: string; port: PortWord } {
   const host = six ?? four;
   if (host === undefined || port === undefined)
     throw new Error(`an address is 127.0.0.1:P or [::1]:P, not ${text}`);
-  return { host, port: portWord(port) };
+  const canonical = canonicalHost(six === undefined ? 'ipv4' : 'ipv6', host);
+  if (canonical === undefined) throw new Error(`${host} is no IP address`);
+  return { host: canonical, port: portWord(port) };
 }
 
 function portWord(text: string): PortWord {

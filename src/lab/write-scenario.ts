@@ -50,7 +50,7 @@ function lineOf(call: Call): string {
     case 'connect':
       return `${nameOf(call.slot)}.connect ${endpoint(call.host, call.port)}`;
     case 'accept':
-      return `${nameOf(call.as)} = ${nameOf(call.slot)}.accept`;
+      return `${nameOf(call.as)} = ${nameOf(call.slot)}.accept${call.uid === 0 ? '' : ` uid=${call.uid}`}`;
     case 'shutdown':
       return `${nameOf(call.slot)}.shutdown ${call.how}`;
     case 'send':

@@ -127,7 +127,7 @@ export const rules: Readonly<Record<RuleId, Rule>> = {
   'link-local-needs-device': {
     says: 'A link-local address needs an interface: a scope or SO_BINDTODEVICE.',
     kernel: '__inet6_bind()',
-    reached: 'source',
+    reached: 'udp',
   },
   'specific-v6-is-v6only': {
     says: 'bind to a real IPv6 address turns IPV6_V6ONLY on.',

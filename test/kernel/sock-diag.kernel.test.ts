@@ -26,6 +26,7 @@ test.each<[ListenOptions, { family: string; host: string; v6only: boolean }]>([
       state: 'LISTEN',
       local: { family, host, port },
       peer: { family, host: family === 'ipv4' ? '0.0.0.0' : '::', port: 0 },
+      interfaceIndex: 0,
       v6only,
       receiveQueue: 0,
       sendQueue: 7,
