@@ -175,19 +175,27 @@ steps:
         {
           when: '',
           sysctls: { tcp_tw_reuse: 0, ip_local_port_range: 'P P+3' },
+          sysctlsAt: `${FILE}:8`,
           steps: [
             {
               line: 'a = socket tcp4',
+              at: `${FILE}:10`,
               action: { do: 'socket', name: 'a', protocol: 'tcp', family: 'ipv4', uid: 0, process: 'p' },
               expected: 'ok',
             },
             {
               line: 'a.bind 127.0.0.1:P -> EADDRINUSE, claimed ok',
+              at: `${FILE}:11`,
               action: { do: 'bind', name: 'a', host: '127.0.0.1', port: P, unprivileged: false },
               expected: 'EADDRINUSE',
               claimed: 'ok',
             },
-            { line: 'a.listen', action: { do: 'listen', name: 'a', backlog: 8 }, expected: 'ok' },
+            {
+              line: 'a.listen',
+              at: `${FILE}:12`,
+              action: { do: 'listen', name: 'a', backlog: 8 },
+              expected: 'ok',
+            },
           ],
         },
       ],
