@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs';
-import { errorText } from '../errors.js';
+import { errorCode, errorText } from '../errors.js';
 import { check, declare, syscall } from './libc.js';
 
 const nativeUnshare = declare('int unshare(int flags)');
@@ -22,7 +22,8 @@ export function setSysctl(path: string, value: string): void {
   try {
     writeFileSync(`/proc/sys/${path}`, value);
   } catch (error) {
-    throw new Error(`${path} = ${value}: ${errorText(error)}`, { cause: error });
+    const text = `${path} = ${value}: ${errorText(error)}`;
+    throw Object.assign(new Error(text, { cause: error }), { code: errorCode(error) });
   }
 }
 
