@@ -47,6 +47,7 @@ export async function labRun(names: readonly string[], flags: RunFlags): Promise
   const notRun = wanted.filter((scenario) => !scenarios.includes(scenario)).map(({ id }) => id);
   const kernel = kernelVersion(release());
   const results = new Map<string, ScenarioResult>();
+  const printed = new Set<string>();
   await Promise.all(
     sharesOf(scenarios).map((share, cpu) =>
       doTask({ type: 'play', scenarios: share, kernel, cpu }, (report) => {
@@ -54,7 +55,7 @@ export async function labRun(names: readonly string[], flags: RunFlags): Promise
           say(`${report.id} waits for ${report.ms / 1000} s`);
         if (report.type !== 'played') return;
         results.set(report.result.id, report.result);
-        if (!flags.json) printWhatIsReady(scenarios, results, flags);
+        if (!flags.json) printWhatIsReady(scenarios, results, printed, flags);
       }),
     ),
   );
@@ -89,7 +90,8 @@ function summaryOf(all: readonly ScenarioResult[], notRun: readonly string[]): s
 /** In the order of the list, whatever the order in which they end. */
 function printWhatIsReady(
   scenarios: readonly Scenario[],
-  results: Map<string, ScenarioResult>,
+  results: ReadonlyMap<string, ScenarioResult>,
+  printed: Set<string>,
   flags: RunFlags,
 ): void {
   for (const scenario of scenarios) {
@@ -100,8 +102,6 @@ function printWhatIsReady(
     process.stdout.write(describeResult(scenario, result, flags.verbose === true));
   }
 }
-
-const printed = new Set<string>();
 
 function say(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`${text}\n`);

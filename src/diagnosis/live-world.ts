@@ -1,9 +1,8 @@
 import { release } from 'node:os';
-import { isForbidden } from '../errors.js';
 import { close } from '../kernel/fd.js';
 import { interfaceName, localAddresses } from '../kernel/interface.js';
 import { SyscallError } from '../kernel/libc.js';
-import { pidfdGetfd, pidfdOpen } from '../kernel/pidfd.js';
+import { copyFdFrom } from '../kernel/pidfd.js';
 import { holdersOfSockets, type SocketFd } from '../kernel/procfs.js';
 import { ALL_STATES, type TcpSocket, tcpSockets, udpSockets } from '../kernel/sock-diag.js';
 import { reusesAddress, reusesPort } from '../kernel/socket.js';
@@ -62,19 +61,14 @@ function flagsThrough({
   fd,
 }: SocketFd): { readonly reuse: boolean; readonly reusePort: boolean } | undefined {
   try {
-    const pidfd = pidfdOpen(pid);
+    const copy = copyFdFrom(pid, fd);
     try {
-      const copy = pidfdGetfd(pidfd, fd);
-      try {
-        return { reuse: reusesAddress(copy), reusePort: reusesPort(copy) };
-      } finally {
-        close(copy);
-      }
+      return { reuse: reusesAddress(copy), reusePort: reusesPort(copy) };
     } finally {
-      close(pidfd);
+      close(copy);
     }
   } catch (error) {
-    if (isForbidden(error) || error instanceof SyscallError) return undefined;
+    if (error instanceof SyscallError) return undefined;
     throw error;
   }
 }

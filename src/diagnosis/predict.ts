@@ -3,7 +3,7 @@ import { formatAddress, type InetAddress } from '../model/address.js';
 import { predictBind } from '../model/bind.js';
 import { type Rule, type RuleId, rules } from '../model/rules.js';
 import { assumptions, type SeenSocket, worldOf } from '../model/seen.js';
-import { type Id, newSocket, type Protocol, type Socket, type Verdict } from '../model/world.js';
+import { type Id, newSocket, type Protocol, type Socket, type Verdict, type World } from '../model/world.js';
 import { type LiveView, lookAtPort } from './live-world.js';
 
 /** The socket that is to be bound. */
@@ -72,7 +72,7 @@ export function predictFrom(view: LiveView, request: PredictRequest): PredictRep
   };
 }
 
-function askerFor(world: Parameters<typeof predictBind>[0], request: PredictRequest): Socket {
+function askerFor(world: World, request: PredictRequest): Socket {
   const { protocol, address, uid, reuse, reusePort, v6only, device, freebind } = request;
   const fresh = newSocket(protocol, address.family, world, uid, 'asker');
   return {

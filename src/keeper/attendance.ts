@@ -1,7 +1,7 @@
 import { stopListening } from '../kernel/socket.js';
 import { describeHeld, type HeldSocket, type HeldSockets, isServed, queueLength } from './held.js';
 import type { Notice } from './notices.js';
-import { currentHolders, isAlive, isAtRest, stillHolds, type WorkerTree } from './tree.js';
+import { currentHolders, isAlive, isAtRest, type SocketHolder, stillHolds, type WorkerTree } from './tree.js';
 
 /** How long after listen a process must still have the socket for it to be a server's and not a port probe's. */
 const CONFIRM_MS = 100;
@@ -74,7 +74,7 @@ export class Attendance {
     if (this.#options.held.byInode(held.inode) !== held) return;
     // A worker that ended meanwhile had it open as far as anyone can tell.
     if (!held.claimed) return;
-    const holders = currentHolders(this.#options.tree(), held.inode, held.holders);
+    const holders = this.#holdersOf(held);
     // Of one that was closed meanwhile the former holders stay: that they live tells that it was on purpose.
     if (holders.length > 0) {
       held.holders = holders;
@@ -97,7 +97,7 @@ export class Attendance {
     if (place === undefined) return [];
     return this.#options.held
       .overlapping(place)
-      .filter((former) => !former.listened && !(former.claimed && this.#hasHolders(former)));
+      .filter((former) => !former.listened && !(former.claimed && this.#holdersOf(former).length > 0));
   }
 
   /**
@@ -141,12 +141,12 @@ export class Attendance {
     return held.holders.length === 0;
   }
 
-  #hasHolders(held: HeldSocket): boolean {
-    return currentHolders(this.#options.tree(), held.inode, held.holders).length > 0;
+  #holdersOf(held: HeldSocket): readonly SocketHolder[] {
+    return currentHolders(this.#options.tree(), held.inode, held.holders);
   }
 
   #lookForHolders(held: HeldSocket): void {
-    held.holders = currentHolders(this.#options.tree(), held.inode, held.holders);
+    held.holders = this.#holdersOf(held);
   }
 
   /** The worker serves another socket: it does not want this one any more. */
@@ -162,7 +162,7 @@ export class Attendance {
     }
     // A busy server has clients in its queue at every look; that it still has the socket is one look more.
     if (held.holders.some((holder) => stillHolds(holder, held.inode))) return;
-    const holders = currentHolders(this.#options.tree(), held.inode, held.holders);
+    const holders = this.#holdersOf(held);
     if (holders.length > 0) {
       held.holders = holders;
       held.unservedSince = null;

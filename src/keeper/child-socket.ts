@@ -1,7 +1,7 @@
 import { errorCode } from '../errors.js';
 import { close, isNonBlocking, O_NONBLOCK } from '../kernel/fd.js';
 import { EOPNOTSUPP, type Fd } from '../kernel/libc.js';
-import { pidfdGetfd, pidfdOpen } from '../kernel/pidfd.js';
+import { copyFdFrom } from '../kernel/pidfd.js';
 import { fdFlags, networkNamespace, socketAt } from '../kernel/procfs.js';
 import {
   boundDevice,
@@ -39,16 +39,11 @@ export interface ChildSocket {
  * @throws {SyscallError} EPERM: it may not be looked into. ESRCH, EBADF: it is gone.
  */
 export function withCopy<T>(pid: number, fd: number, use: (socket: ChildSocket) => T): T | undefined {
-  const pidfd = pidfdOpen(pid);
+  const copy = copyFdFrom(pid, fd);
   try {
-    const copy = pidfdGetfd(pidfd, fd);
-    try {
-      return isTcp(copy) ? use(copiedSocket(pid, fd, copy)) : undefined;
-    } finally {
-      close(copy);
-    }
+    return isTcp(copy) ? use(copiedSocket(pid, fd, copy)) : undefined;
   } finally {
-    close(pidfd);
+    close(copy);
   }
 }
 

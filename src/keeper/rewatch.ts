@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { close } from '../kernel/fd.js';
 import type { Fd } from '../kernel/libc.js';
-import { pidfdGetfd, pidfdOpen } from '../kernel/pidfd.js';
+import { copyFdFrom } from '../kernel/pidfd.js';
 import type { EpollRegistration } from '../kernel/procfs.js';
 
 /** The server waits in bind meanwhile. */
@@ -38,24 +38,19 @@ async function rewatchOne(
   held: Fd,
   { epoll, fd, events, data }: EpollRegistration,
 ): Promise<boolean> {
-  const pidfd = pidfdOpen(pid);
+  const copy = copyFdFrom(pid, epoll);
   try {
-    const copy = pidfdGetfd(pidfd, epoll);
-    try {
-      const program = spawn(process.execPath, [PROGRAM, String(fd), String(events), String(data)], {
-        env: {},
-        timeout: TIMEOUT_MS,
-        stdio: ['ignore', 'ignore', 'inherit', copy, held],
-      });
-      if (program.pid !== undefined) running.add(program.pid);
-      // `error`: it could not be started.
-      const [code] = await once(program, 'exit').catch(() => [null]);
-      if (program.pid !== undefined) running.delete(program.pid);
-      return code === 0;
-    } finally {
-      close(copy);
-    }
+    const program = spawn(process.execPath, [PROGRAM, String(fd), String(events), String(data)], {
+      env: {},
+      timeout: TIMEOUT_MS,
+      stdio: ['ignore', 'ignore', 'inherit', copy, held],
+    });
+    if (program.pid !== undefined) running.add(program.pid);
+    // `error`: it could not be started.
+    const [code] = await once(program, 'exit').catch(() => [null]);
+    if (program.pid !== undefined) running.delete(program.pid);
+    return code === 0;
   } finally {
-    close(pidfd);
+    close(copy);
   }
 }

@@ -33,7 +33,6 @@ const CARRIED: readonly CarriedOption[] = [
   { name: 'TCP_KEEPINTVL', level: IPPROTO_TCP, option: 5, size: 4 },
   { name: 'TCP_KEEPCNT', level: IPPROTO_TCP, option: 6, size: 4 },
   { name: 'TCP_USER_TIMEOUT', level: IPPROTO_TCP, option: 18, size: 4 },
-
   { name: 'SO_MARK', level: SOL_SOCKET, option: 36, size: 4 },
   { name: 'SO_LINGER', level: SOL_SOCKET, option: 13, size: 8 },
   { name: 'SO_RCVLOWAT', level: SOL_SOCKET, option: 18, size: 4 },

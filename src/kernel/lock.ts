@@ -1,5 +1,6 @@
 import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
 import { declare, type Fd, lastErrno, SyscallError } from './libc.js';
+import { pauseThread } from './pause.js';
 
 const flock = declare('int flock(int fd, int operation)');
 
@@ -17,9 +18,7 @@ const LOCK_TRIES = 200;
 export function oneAtATime<T>(path: string, work: () => T): T {
   const fd = openSync(path, 'r');
   try {
-    const pause = new Int32Array(new SharedArrayBuffer(4));
-    for (let tries = 0; flock(fd, LOCK_EX_NB) === -1 && tries < LOCK_TRIES; tries++)
-      Atomics.wait(pause, 0, 0, 0.5);
+    for (let tries = 0; flock(fd, LOCK_EX_NB) === -1 && tries < LOCK_TRIES; tries++) pauseThread(0.5);
     return work();
   } finally {
     closeSync(fd);

@@ -29,6 +29,20 @@ export function pidfdGetfd(pidfd: Fd, fd: number): Fd {
   return check('pidfd_getfd', syscall('pidfdGetfd', pidfd, fd, 0));
 }
 
+/**
+ * Copies the fd of the process with this number, as `pidfdGetfd` does. The caller closes the copy.
+ *
+ * @throws {SyscallError} as `pidfdOpen` and `pidfdGetfd`.
+ */
+export function copyFdFrom(pid: number, fd: number): Fd {
+  const pidfd = pidfdOpen(pid);
+  try {
+    return pidfdGetfd(pidfd, fd);
+  } finally {
+    close(pidfd);
+  }
+}
+
 /** Whether fds may be copied at all; a container's seccomp profile may refuse it even from oneself. */
 export function mayCopyFds(): boolean {
   const pidfd = pidfdOpen(process.pid);

@@ -1,5 +1,5 @@
 import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
-import { errorCode } from '../errors.js';
+import { errorCode, isForbidden } from '../errors.js';
 
 /** One process, as /proc/PID/stat tells it. @see proc(5) */
 export interface ProcessStat {
@@ -164,8 +164,7 @@ function openFilesOrForbidden(pid: number): readonly OpenFile[] {
   try {
     return openFiles(pid);
   } catch (error) {
-    const code = errorCode(error);
-    if (code === 'EACCES' || code === 'EPERM') return [];
+    if (isForbidden(error)) return [];
     throw error;
   }
 }

@@ -8,6 +8,8 @@ import { applySysctls, enterStage } from './stage.js';
 
 const FIRST_PORT = 2048;
 const LAST_PORT = 65_000;
+/** More than all programs of a namespace leave behind. */
+const MAX_TIME_WAITS = 1_000_000;
 const CALLS = 22;
 const USERS = [0, 0, 0, 1000];
 
@@ -151,7 +153,7 @@ export class Fuzzer {
       reservedPorts: reservedPorts.map((offset) => base + offset),
       unprivilegedPortStart: base + unprivilegedPortStart,
       finTimeoutS: 60,
-      maxTwBuckets: 1_000_000,
+      maxTwBuckets: MAX_TIME_WAITS,
     };
     applySysctls(actual, this.#sysctls);
     this.#sysctls = actual;

@@ -20,6 +20,7 @@ import {
 } from '../kernel/lab-socket.js';
 import type { Fd } from '../kernel/libc.js';
 import { withoutCapabilities, withSocketOwner } from '../kernel/netns.js';
+import { pauseThread } from '../kernel/pause.js';
 import type { InetAddress } from '../model/address.js';
 import type { Setting } from '../model/step.js';
 import type { TcpState } from '../model/tcp-state.js';
@@ -45,7 +46,6 @@ interface Open {
 /** Longer than any connect on loopback takes, the ones that meet an old peer included. */
 const CONNECT_MS = 3_000;
 const ORDINARY_USER = 1000;
-const pause = new Int32Array(new SharedArrayBuffer(4));
 
 /** Performs a program's calls on real sockets of the namespace that the main thread is in. */
 export class Performer {
@@ -86,7 +86,7 @@ export class Performer {
 
   #call(call: Call): Result {
     if (call.call === 'wait') {
-      Atomics.wait(pause, 0, 0, call.ms);
+      pauseThread(call.ms);
       return 0;
     }
     if (call.call === 'socket') return this.#socket(call);

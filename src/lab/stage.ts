@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { HoldfastError } from '../errors.js';
 import { enterNewNetworkNamespace, setSysctl } from '../kernel/netns.js';
+import { pauseThread } from '../kernel/pause.js';
 import type { Addresses, Sysctls } from '../model/world.js';
 
 /** The addresses that a stage has besides 127.0.0.0/8, all on `lo`. */
@@ -13,8 +14,6 @@ export const STAGE_ADDRESSES: Addresses = {
 /** An interface that nothing arrives over. */
 export const OTHER_DEVICE = 'other0';
 
-/** A listener's queue is short, a range small: nobody needs more TIME_WAIT entries than this. */
-const MAX_TIME_WAITS = 1_000_000;
 const TRIES = 5;
 
 /**
@@ -46,7 +45,6 @@ export function enterStage(): void {
     if (attempt === TRIES)
       throw new HoldfastError('ERR_HOLDFAST_LAB', `no network namespace to try things in: ${failure}`);
   }
-  setSysctl('net/ipv4/tcp_max_tw_buckets', `${MAX_TIME_WAITS}`);
 }
 
 function setUp(): string | undefined {
@@ -64,13 +62,11 @@ function makeQuick(host: string): string | undefined {
   const route = ['local', host, 'dev', 'lo', 'table', 'local'];
   let failure = ip(['-6', 'route', 'del', ...route]);
   for (let tries = 1; failure !== undefined && tries < ROUTE_TRIES; tries++) {
-    Atomics.wait(pause, 0, 0, ROUTE_PAUSE_MS);
+    pauseThread(ROUTE_PAUSE_MS);
     failure = ip(['-6', 'route', 'del', ...route]);
   }
   return failure ?? ip(['-6', 'route', 'add', ...route, 'proto', 'kernel', 'metric', '0', 'quickack', '1']);
 }
-
-const pause = new Int32Array(new SharedArrayBuffer(4));
 
 function ip(args: readonly string[], lines: readonly string[] = []): string | undefined {
   const { status, stderr, error } = spawnSync('ip', args, { input: lines.join('\n'), encoding: 'utf8' });

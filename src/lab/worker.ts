@@ -3,8 +3,7 @@ import { errorCode, errorText } from '../errors.js';
 import { pinThread } from '../kernel/affinity.js';
 import type { KernelVersion } from '../model/kernel-rules.js';
 import type { RuleId } from '../model/rules.js';
-import { type Found, Fuzzer } from './fuzz.js';
-import type { Mix } from './generator.js';
+import { type Found, Fuzzer, type FuzzOptions } from './fuzz.js';
 import { play, type ScenarioResult } from './play.js';
 import type { Scenario } from './scenario.js';
 
@@ -18,17 +17,13 @@ export type Task =
     }
   | ({ readonly type: 'fuzz' } & FuzzTask);
 
-export interface FuzzTask {
-  readonly mix: Mix;
-  readonly seed: number;
+export interface FuzzTask extends FuzzOptions {
   /** Numbers of the first program and of the one after the last. */
   readonly from: number;
   readonly to: number;
-  readonly kernel: KernelVersion;
   readonly cpu: number;
   /** Whether disagreements are looked at once more and made short; otherwise they are only counted. */
   readonly shrinks: boolean;
-  readonly privileged: boolean;
 }
 
 export type Report =

@@ -12,7 +12,7 @@ import {
   isMulticast,
   isWildcardHost,
 } from './host.js';
-import { joinGroup, LOOPBACK_DEVICE } from './lookup.js';
+import { isReached, joinGroup } from './lookup.js';
 import { judgeUdpPort, portForUdp, takeUdpPort } from './udp-ports.js';
 import {
   type Draft,
@@ -207,7 +207,7 @@ function checkSix(world: World, socket: Socket, request: BindRequest): Problem |
     return { code: 'EINVAL', rule: 'link-local-needs-device' };
   }
   // An address of host scope counts on its own interface alone.
-  const isHere = !isLoopback(host) || socket.device === '' || socket.device === LOOPBACK_DEVICE;
+  const isHere = !isLoopback(host) || isReached(socket);
   const isLocal = isMulticast(host) || (world.addresses.ipv6.includes(host.text) && isHere);
   if (isLocal || socket.freebind || world.sysctls.nonlocalBind6) return undefined;
   return { code: 'EADDRNOTAVAIL', rule: 'address-not-local' };

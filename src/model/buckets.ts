@@ -26,25 +26,19 @@ export function judgePort(world: World, asker: Asker, port: number): PortVerdict
 /** Makes the socket an owner of the port; what was checked before is the caller's. @see inet_csk_update_fastreuse() */
 export function takePort(draft: Draft, id: Id, port: number): void {
   const socket = draft.socket(id);
-  const before = draft.ports.get(port);
-  const bucket: PortBucket = before ?? emptyBucket(port, false, true);
-  const matches = matchesReusePortCache(socket, bucket);
-  const reusePort = !socket.reusePort
-    ? null
-    : matches
-      ? bucket.reusePort
-      : { uid: socket.uid, family: socket.family, local: socket.local, v6only: socket.v6only };
-  const allReuse = bucket.allReuse && socket.reuse && socket.state !== 'LISTEN';
-  draft.ports.set(port, { ...bucket, reusePort, allReuse, connectOnly: false });
-  own(draft, id, port, socket.local, false);
-  const { addresses } = draft.ports.get(port) ?? bucket;
+  const bucket = draft.ports.get(port) ?? emptyBucket(port, false, true);
+  const { uid, family, local, v6only } = socket;
+  const remembered = matchesReusePortCache(socket, bucket)
+    ? bucket.reusePort
+    : { uid, family, local, v6only };
   draft.ports.set(port, {
     ...bucket,
-    reusePort,
-    allReuse,
+    reusePort: socket.reusePort ? remembered : null,
+    allReuse: bucket.allReuse && socket.reuse && socket.state !== 'LISTEN',
     connectOnly: false,
-    addresses: marked(addresses, socket.local.key),
+    addresses: marked(bucket.addresses, local.key),
   });
+  own(draft, id, port, local, false);
   draft.change(id, { boundReuse: socket.reuse, boundReusePort: socket.reusePort });
 }
 

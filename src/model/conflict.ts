@@ -1,4 +1,4 @@
-import { type Family, type Host, isWildcardHost } from './host.js';
+import { type Family, type Host, isFourHost, isWildcardHost } from './host.js';
 import type { RuleId } from './rules.js';
 import { type Id, type Owner, ownerOf, type PortBucket, type Socket, type World } from './world.js';
 
@@ -113,7 +113,7 @@ export function findConflict(
     }
     return undefined;
   }
-  const isFour = asker.family === 'ipv4' || asker.local.kind === 'mapped';
+  const isFour = isFourHost(asker.local);
   for (const key of isFour ? ['::', '0.0.0.0', asker.local.key] : ['::', asker.local.key]) {
     const found = among(world, asker, bucket.addresses.get(key)?.owners ?? [], strictness, false);
     if (found !== undefined) return found;
@@ -128,7 +128,7 @@ function among(
   strictness: Strictness,
   compareAddresses: boolean,
 ): Conflict | undefined {
-  const isFour = asker.family === 'ipv4' || asker.local.kind === 'mapped';
+  const isFour = isFourHost(asker.local);
   for (const id of owners) {
     if (id === asker.id) continue;
     const holder = ownerOf(world, id);
@@ -142,7 +142,7 @@ function among(
 function overlapForBind(world: World, asker: Asker, holder: Owner): boolean {
   if (!world.kernel.rules.dualStackConnectionBlocksV4Wildcard) {
     // Left out: a real IPv6 address is nothing to an IPv4 socket.
-    const isFour = asker.family === 'ipv4' || asker.local.kind === 'mapped';
+    const isFour = isFourHost(asker.local);
     if (isFour && holder.family === 'ipv6' && holder.local.kind === 'real') return false;
   }
   return addressesOverlap(asker, holder);

@@ -16,8 +16,8 @@ import {
   takeReset,
 } from './connection.js';
 import { portsForConnect } from './ephemeral.js';
-import { fourOf, type Host, hostOf, isLoopback, isMulticast, mapped, unmapped } from './host.js';
-import { LOOPBACK_DEVICE, listenersFor } from './lookup.js';
+import { fourOf, type Host, hostOf, isFourHost, isLoopback, isMulticast, mapped, unmapped } from './host.js';
+import { isReached, LOOPBACK_DEVICE, listenersFor } from './lookup.js';
 import { releaseUdpPort } from './udp-ports.js';
 import {
   type Draft,
@@ -147,7 +147,7 @@ function isUsableSource(draft: Draft, local: Host): boolean {
 
 /** Without an address it gets the one that the route names. */
 function takeSource(draft: Draft, socket: Socket, remote: Host): void {
-  const isFour = remote.family === 'ipv4' || remote.kind === 'mapped';
+  const isFour = isFourHost(remote);
   if (isFour ? !isUnset(socket.fourSource) : socket.local.kind !== 'any') {
     if (isFour && socket.local.family === 'ipv6' && socket.local.kind === 'real') {
       throw new NotModelled('an IPv4 connection of a socket that was bound to an IPv6 address');
@@ -161,7 +161,7 @@ function takeSource(draft: Draft, socket: Socket, remote: Host): void {
 
 /** The address that the route names: 127.0.0.1 for loopback, otherwise the destination itself. */
 function sourceFor({ family }: Socket, remote: Host): Host {
-  const isFour = remote.kind === 'mapped' || remote.family === 'ipv4';
+  const isFour = isFourHost(remote);
   if (!isFour) return remote;
   const four = isLoopback(remote) ? hostOf('ipv4', '127.0.0.1') : unmapped(remote);
   return family === 'ipv6' ? mapped(four) : four;
@@ -262,6 +262,7 @@ function meet(draft: Draft, id: Id): Verdict {
   const former = peerOf(draft, own);
   if (former !== undefined) clearWay(draft, former);
   const listeners = listenersFor(draft, own.remote, own.remotePort);
+  // A group's members are not asked for their interface.
   if (listeners.some((listener) => !isReached(draft.socket(listener)))) {
     throw new NotModelled('an SO_REUSEPORT group with a member at another interface: what it gets hangs');
   }
@@ -283,11 +284,6 @@ function meet(draft: Draft, id: Id): Verdict {
   draft.change(id, { state: 'ESTABLISHED', connected: true, received: true });
   addChild(draft, draft.socket(listener), draft.socket(id));
   return draft.allow('connected');
-}
-
-/** A group's members are not asked for their interface, so one may get what never comes through. */
-function isReached({ device }: Socket): boolean {
-  return device === '' || device === LOOPBACK_DEVICE;
 }
 
 /** Who is left over from an earlier connection of the same two ends. */

@@ -1,6 +1,6 @@
 import { disown, moveTo, ownAsTimeWait, releasePort } from './buckets.js';
 import { ANY4, anyHost, type Host } from './host.js';
-import { LOOPBACK_DEVICE, leaveLookup } from './lookup.js';
+import { isReached, leaveLookup } from './lookup.js';
 import { type Draft, type Id, type Owner, type Socket, type TimeWait, tupleKey } from './world.js';
 
 /** How long TIME_WAIT lasts on Linux, ms. @see TCP_TIMEWAIT_LEN in include/net/tcp.h */
@@ -43,7 +43,7 @@ export function peerOf(
   const ids = draft.connections.get(tupleKey(remote, remotePort, local, port)) ?? [];
   for (const id of ids) {
     const owner = draft.sockets.get(id) ?? draft.timeWaits.get(id);
-    if (owner !== undefined && (owner.device === '' || owner.device === LOOPBACK_DEVICE)) return owner;
+    if (owner !== undefined && isReached(owner)) return owner;
   }
   return undefined;
 }
@@ -162,18 +162,15 @@ export function sendFin(draft: Draft, id: Id): void {
     enterTimeWait(draft, id, 'TIME_WAIT');
     return;
   }
-  if (!takeFin(draft, peer)) {
-    takeReset(draft, draft.socket(id));
-    return;
-  }
+  takeFin(draft, peer);
   // Its ACK comes back.
   draft.change(id, { received: true });
   if (wasLast) finish(draft, id);
   else acknowledged(draft, id);
 }
 
-/** The peer's side of a FIN. False when it answers with a reset. */
-function takeFin(draft: Draft, peer: Owner): boolean {
+/** The peer's side of a FIN. */
+function takeFin(draft: Draft, peer: Owner): void {
   if ('substate' in peer) {
     if (peer.substate === 'FIN_WAIT2') {
       draft.apply('fin-wait-2-becomes-time-wait');
@@ -184,12 +181,11 @@ function takeFin(draft: Draft, peer: Owner): boolean {
         until: draft.now + TIME_WAIT_MS,
       });
     }
-    return true;
+    return;
   }
   draft.change(peer.id, { received: true, receiveShut: true });
   if (peer.state === 'ESTABLISHED') draft.change(peer.id, { state: 'CLOSE_WAIT' });
   else if (peer.state === 'FIN_WAIT2') enterTimeWait(draft, peer.id, 'TIME_WAIT');
-  return true;
 }
 
 /** Our FIN was acknowledged and the other end has not closed: FIN_WAIT2, as an entry if nobody has the socket. */

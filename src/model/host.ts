@@ -64,6 +64,11 @@ export function fourOf(host: Host): Host {
   return host.kind === 'mapped' ? unmapped(host) : hostOf('ipv4', '127.0.0.6');
 }
 
+/** Whether IPv4 carries what goes to or from it: an IPv4 address or a v4-mapped one. */
+export function isFourHost({ family, kind }: Host): boolean {
+  return family === 'ipv4' || kind === 'mapped';
+}
+
 /** 127.0.0.0/8, also mapped, and ::1. */
 export function isLoopback(host: Host): boolean {
   return host.kind === 'real' && host.family === 'ipv6' ? host.text === '::1' : host.four >>> 24 === 127;

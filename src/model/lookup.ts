@@ -1,25 +1,32 @@
 import { addressesOverlap } from './conflict.js';
-import { ANY4, ANY6, type Host } from './host.js';
+import { ANY4, ANY6, type Host, isFourHost } from './host.js';
 import type { Draft, Id, Socket, World } from './world.js';
 
 /** The device over which everything comes here. */
 export const LOOPBACK_DEVICE = 'lo';
 
+/** Whether what arrives there gets through to a socket or entry that may be bound to an interface. */
+export function isReached({ device }: { readonly device: string }): boolean {
+  return device === '' || device === LOOPBACK_DEVICE;
+}
+
 /** Puts a socket that listens from now on into the look-up and into its SO_REUSEPORT group. @see __inet_hash() */
 export function joinGroup(draft: Draft, id: Id): void {
   const socket = draft.socket(id);
   const others = draft.listeners.get(socket.port) ?? [];
-  if (socket.reusePort) {
-    const mate = others.map((other) => draft.socket(other)).find((other) => isMate(socket, other));
-    const group = mate?.group ?? draft.nextId++;
-    if (mate !== undefined && mate.group === null) draft.change(mate.id, { group });
-    draft.change(id, { group });
-  }
+  if (socket.reusePort) enterReusePortGroup(draft, socket, others);
   const last = socket.reusePort && socket.family === 'ipv6' && draft.kernel.rules.v6ReuseportListenersLast;
   draft.listeners.set(socket.port, last ? [...others, id] : [id, ...others]);
 }
 
-/** @see inet_reuseport_add_sock() */
+/** The group of the first that is its equal, or one of its own. @see inet_reuseport_add_sock(), udp_reuseport_add_sock() */
+export function enterReusePortGroup(draft: Draft, socket: Socket, others: readonly Id[]): void {
+  const mate = others.map((other) => draft.socket(other)).find((other) => isMate(socket, other));
+  const group = mate?.group ?? draft.nextId++;
+  if (mate !== undefined && mate.group === null) draft.change(mate.id, { group });
+  draft.change(socket.id, { group });
+}
+
 function isMate(socket: Socket, other: Socket): boolean {
   return (
     other.family === socket.family &&
@@ -49,7 +56,7 @@ export function listenersFor(world: World, host: Host, port: number): readonly I
   const listeners = (world.listeners.get(port) ?? [])
     .map((id) => world.sockets.get(id))
     .filter((socket) => socket !== undefined);
-  const isFour = host.family === 'ipv4' || host.kind === 'mapped';
+  const isFour = isFourHost(host);
   const exact = best(world, listeners, (socket) => isExact(socket, host, isFour), isFour);
   return exact.length > 0 ? exact : best(world, listeners, (socket) => isAny(socket, isFour), isFour);
 }
@@ -75,7 +82,7 @@ function best(
   let highest = -1;
   for (const socket of listeners) {
     if (!isAt(socket) || (isFour ? socket.v6only : socket.family !== 'ipv6')) continue;
-    if (socket.device !== '' && socket.device !== LOOPBACK_DEVICE) continue;
+    if (!isReached(socket)) continue;
     const score = scoreOf(world, socket, isFour);
     if (score <= highest) continue;
     if (socket.reusePort && socket.group !== null) return membersOf(world, listeners, socket.group);

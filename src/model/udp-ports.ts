@@ -1,6 +1,7 @@
 import type { PortVerdict } from './buckets.js';
 import { addressesOverlap } from './conflict.js';
 import { type PortChoice, portsForUdp } from './ephemeral.js';
+import { enterReusePortGroup } from './lookup.js';
 import type { Draft, Id, PortRange, Socket, World } from './world.js';
 
 /**
@@ -37,7 +38,7 @@ export function portForUdp(world: World, asker: Socket, range: PortRange): PortC
 export function takeUdpPort(draft: Draft, id: Id, port: number): void {
   const socket = draft.socket(id);
   const others = draft.udpPorts.get(port) ?? [];
-  if (socket.reusePort) joinUdpGroup(draft, socket, others);
+  if (socket.reusePort) enterReusePortGroup(draft, socket, others);
   const last = socket.reusePort && socket.family === 'ipv6';
   draft.udpPorts.set(port, last ? [...others, id] : [id, ...others]);
   draft.change(id, { port, boundReuse: socket.reuse, boundReusePort: socket.reusePort });
@@ -50,24 +51,6 @@ export function releaseUdpPort(draft: Draft, id: Id): void {
   if (left.length === 0) draft.udpPorts.delete(port);
   else draft.udpPorts.set(port, left);
   draft.change(id, { port: 0, group: null });
-}
-
-/** @see udp_reuseport_add_sock() */
-function joinUdpGroup(draft: Draft, socket: Socket, others: readonly Id[]): void {
-  const mate = others
-    .map((id) => draft.socket(id))
-    .find(
-      (other) =>
-        other.family === socket.family &&
-        other.v6only === socket.v6only &&
-        other.device === socket.device &&
-        other.reusePort &&
-        other.uid === socket.uid &&
-        addressesOverlap(socket, other, false, false),
-    );
-  const group = mate?.group ?? draft.nextId++;
-  if (mate !== undefined && mate.group === null) draft.change(mate.id, { group });
-  draft.change(socket.id, { group });
 }
 
 function competes(world: World, asker: Socket, holder: Socket): boolean {
