@@ -1,9 +1,12 @@
-import { writeFileSync } from 'node:fs';
+import { accessSync, constants, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
-import { HoldfastError } from '../errors.js';
+import { dirname } from 'node:path';
+import { errorText, HoldfastError } from '../errors.js';
 import type { Found } from '../lab/fuzz.js';
 import { ablations, type FuzzRun, fuzz, neverReached } from '../lab/fuzz-run.js';
 import type { Mix } from '../lab/generator.js';
+import { builtInScenarios } from '../lab/library.js';
+import { contradictions } from '../lab/scenario-run.js';
 import { writeScenario } from '../lab/write-scenario.js';
 import { kernelVersion } from '../model/kernel-rules.js';
 
@@ -21,6 +24,7 @@ export interface FuzzFlags {
 export async function labFuzz(flags: FuzzFlags): Promise<void> {
   const kernel = kernelVersion(release());
   const { from, to } = rangeOf(flags);
+  if (flags.out !== undefined) requireFolderOf(flags.out);
   const files: string[] = [];
   let count = 0;
   const run = await fuzz({
@@ -71,7 +75,8 @@ export async function labAblate(flags: {
   readonly json?: boolean;
 }): Promise<void> {
   const kernel = kernelVersion(release());
-  const rows: { rule: string; mix: Mix; programs: number; disagreements: number }[] = [];
+  const scenarios = builtInScenarios();
+  const rows: AblationRow[] = [];
   const whole = { rule: 'nothing left out', mix: 'tcp' as Mix, kernel };
   for (const { rule, mix, kernel: without } of [
     whole,
@@ -87,16 +92,38 @@ export async function labAblate(flags: {
       shrinks: false,
       progress: (now) => showProgress(now, flags.programs, rule),
     });
-    rows.push({ rule, mix, programs: run.programs, disagreements: run.disagreements });
+    const { programs, disagreements } = run;
+    const row = { rule, mix, programs, disagreements, scenarios: await contradictions(scenarios, without) };
+    rows.push(row);
     clearProgress();
-    if (!flags.json) {
-      const share = ((100 * run.disagreements) / run.programs).toFixed(3);
-      process.stdout.write(
-        `${rule.padEnd(40)} ${mix.padEnd(5)} ${`${run.disagreements}`.padStart(7)} of ${run.programs}  ${share} %\n`,
-      );
-    }
+    if (!flags.json) process.stdout.write(describeAblation(row));
   }
   if (flags.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
+}
+
+interface AblationRow {
+  readonly rule: string;
+  readonly mix: Mix;
+  readonly programs: number;
+  readonly disagreements: number;
+  /** Ids of the built-in scenarios that notice. */
+  readonly scenarios: readonly string[];
+}
+
+function describeAblation({ rule, mix, programs, disagreements, scenarios }: AblationRow): string {
+  const share = `${((100 * disagreements) / programs).toFixed(3)} %`;
+  const count = `${disagreements}`.padStart(7);
+  return `${rule.padEnd(38)} ${mix} ${count} of ${programs} ${share.padStart(9)}  ${scenarios.join(' ')}\n`;
+}
+
+/** Before hours of work, not after. */
+function requireFolderOf(file: string): void {
+  try {
+    accessSync(dirname(file), constants.W_OK);
+  } catch (error) {
+    const text = `--out ${file}: nothing can be written to the folder ${dirname(file)}: ${errorText(error)}`;
+    throw new HoldfastError('ERR_HOLDFAST_OPTION', text, error);
+  }
 }
 
 /** The numbers of this shard's programs. */

@@ -1,8 +1,8 @@
-import { availableParallelism, release } from 'node:os';
-import { doTask } from '../lab/crew.js';
+import { release } from 'node:os';
 import { builtInScenarios, findScenarios } from '../lab/library.js';
 import type { CaseResult, ScenarioResult } from '../lab/play.js';
-import { needsRoot, type Scenario } from '../lab/scenario.js';
+import type { Scenario } from '../lab/scenario.js';
+import { playable, runScenarios } from '../lab/scenario-run.js';
 import { kernelVersion } from '../model/kernel-rules.js';
 import { rules } from '../model/rules.js';
 
@@ -42,23 +42,17 @@ export function labShow(names: readonly string[], flags: { readonly json?: boole
 /** `holdfast lab run NAME...`: exit 0 when model and kernel agree in all and the verified kernel's outcomes came, else 1. */
 export async function labRun(names: readonly string[], flags: RunFlags): Promise<void> {
   const wanted = findScenarios(names).filter(({ slow }) => !(flags.quick && slow));
-  const isRoot = process.getuid?.() === 0;
-  const scenarios = wanted.filter((scenario) => isRoot || !needsRoot(scenario));
+  const scenarios = playable(wanted);
   const notRun = wanted.filter((scenario) => !scenarios.includes(scenario)).map(({ id }) => id);
   const kernel = kernelVersion(release());
   const results = new Map<string, ScenarioResult>();
   const printed = new Set<string>();
-  await Promise.all(
-    sharesOf(scenarios).map((share, cpu) =>
-      doTask({ type: 'play', scenarios: share, kernel, cpu }, (report) => {
-        if (report.type === 'waiting' && report.ms >= 1000)
-          say(`${report.id} waits for ${report.ms / 1000} s`);
-        if (report.type !== 'played') return;
-        results.set(report.result.id, report.result);
-        if (!flags.json) printWhatIsReady(scenarios, results, printed, flags);
-      }),
-    ),
-  );
+  await runScenarios(scenarios, kernel, (report) => {
+    if (report.type === 'waiting' && report.ms >= 1000) say(`${report.id} waits for ${report.ms / 1000} s`);
+    if (report.type !== 'played') return;
+    results.set(report.result.id, report.result);
+    if (!flags.json) printWhatIsReady(scenarios, results, printed, flags);
+  });
   const all = scenarios.map(({ id }) => results.get(id)).filter((result) => result !== undefined);
   if (flags.json) {
     const about = { release: release(), rules: kernel.name, verified: kernel.verified };
@@ -68,16 +62,6 @@ export async function labRun(names: readonly string[], flags: RunFlags): Promise
   }
   const failed = all.some(({ agrees, asExpected }) => kernel.verified && !(agrees && asExpected));
   if (failed || all.length < scenarios.length) process.exitCode = 1;
-}
-
-/** One share for each CPU, and one for each scenario that mostly waits. */
-function sharesOf(scenarios: readonly Scenario[]): readonly (readonly Scenario[])[] {
-  const quick = scenarios.filter(({ slow }) => !slow);
-  const jobs = Math.min(availableParallelism(), quick.length);
-  const shares = Array.from({ length: jobs }, (_, job) =>
-    quick.filter((_one, index) => index % jobs === job),
-  );
-  return [...shares, ...scenarios.filter(({ slow }) => slow).map((scenario) => [scenario])];
 }
 
 function summaryOf(all: readonly ScenarioResult[], notRun: readonly string[]): string {

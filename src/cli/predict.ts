@@ -1,5 +1,6 @@
 import { type Prediction, type PredictReport, predictLive } from '../diagnosis/predict.js';
 import { HoldfastError } from '../errors.js';
+import { interfaceNames } from '../kernel/interface.js';
 import { CAP_NET_BIND_SERVICE, commandLine, hasCapability } from '../kernel/procfs.js';
 import { parseInetAddress } from '../kernel/sockaddr.js';
 import { formatAddress } from '../model/address.js';
@@ -24,6 +25,13 @@ export function predictBindCommand(text: string, flags: PredictFlags): void {
       `${text}: ${address}; the forms are 8080, 127.0.0.1:8080, [::1]:8080, 127.0.0.1:0`,
     );
   }
+  const { device = '' } = flags;
+  if (device !== '' && !interfaceNames().includes(device)) {
+    throw new HoldfastError(
+      'ERR_HOLDFAST_OPTION',
+      `--device: there is no interface "${device}" here; there are ${interfaceNames().join(', ')}`,
+    );
+  }
   const report = predictLive({
     protocol: flags.udp ? 'udp' : 'tcp',
     address,
@@ -31,7 +39,7 @@ export function predictBindCommand(text: string, flags: PredictFlags): void {
     reuse: flags.reuseAddr ?? false,
     reusePort: flags.reusePort ?? false,
     v6only: flags.v6only,
-    device: flags.device ?? '',
+    device,
     freebind: flags.freebind ?? false,
     mayBindLow: hasCapability('self', CAP_NET_BIND_SERVICE),
   });

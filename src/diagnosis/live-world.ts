@@ -1,6 +1,6 @@
 import { release } from 'node:os';
 import { close } from '../kernel/fd.js';
-import { interfaceName, localAddresses } from '../kernel/interface.js';
+import { interfaceName, interfaceNames, localAddresses } from '../kernel/interface.js';
 import { SyscallError } from '../kernel/libc.js';
 import { copyFdFrom } from '../kernel/pidfd.js';
 import { holdersOfSockets, type SocketFd } from '../kernel/procfs.js';
@@ -113,6 +113,7 @@ function liveAddresses(): Addresses {
     broadcast: four
       .map(({ host, netmask }) => broadcastOf(host, netmask))
       .filter((host) => host !== undefined),
+    devices: interfaceNames(),
   };
 }
 

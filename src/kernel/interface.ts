@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { declare } from './libc.js';
 
@@ -17,6 +18,12 @@ export interface LocalAddress {
   readonly host: string;
   /** Of IPv4. */
   readonly netmask: string;
+}
+
+/** The names of all interfaces of this network namespace, those without an address too. @see proc(5) /proc/net/dev */
+export function interfaceNames(): readonly string[] {
+  const names = readFileSync('/proc/net/dev', 'utf8').matchAll(/^\s*([^\s:]+):/gm);
+  return [...names].map(([, name]) => name ?? '');
 }
 
 /** The addresses of this machine's interfaces that are up. */

@@ -1,3 +1,4 @@
+import { type Host, mapped, unmapped } from '../model/host.js';
 import type { Setting } from '../model/step.js';
 import type { World } from '../model/world.js';
 import type { Call, ProgramSysctls, Slot } from './call.js';
@@ -21,6 +22,7 @@ const HOSTS4 = [
   '127.255.255.255',
 ];
 const HOSTS6 = ['::', '::1', 'fd00:9::1', 'fd00:9::77', 'ff02::1', ...HOSTS4.map((host) => `::ffff:${host}`)];
+const DEVICES = ['lo', 'lo', 'lo', 'lo', OTHER_DEVICE, OTHER_DEVICE, '', '', 'gone0'];
 /** Most programs meet where it is likely: at the wildcard and at loopback. */
 const LIKELY4 = ['0.0.0.0', '127.0.0.1'];
 const LIKELY6 = ['::', '::1', '::ffff:127.0.0.1', '::ffff:0.0.0.0'];
@@ -116,6 +118,14 @@ export function randomCalls(rng: Random, scene: Scene): readonly Call[] {
   const bound = closed.filter((slot) => (socketAt(scene, slot)?.port ?? 0) !== 0);
   const unbound = closed.filter((slot) => (socketAt(scene, slot)?.port ?? 0) === 0);
   if (waiting.length > 0 && mayOpen && rng.chance(0.45)) return [accept(rng, scene, rng.of(waiting))];
+  if (scene.world.timeWaits.size > 0 && mayOpen && rng.chance(0.25)) {
+    const calls = meetTimeWait(rng, scene);
+    if (calls !== undefined) return calls;
+  }
+  if (listening.length > 0 && mayOpen && rng.chance(0.08)) {
+    const calls = listenBeside(scene, rng.of(listening));
+    if (calls !== undefined) return calls;
+  }
   if (connected.length > 0 && rng.chance(0.4)) return [endOf(rng, rng.of(connected))];
   if (unbound.length > 0 && rng.chance(0.3)) return [bind(rng, scene, rng.of(unbound))];
   if (bound.length > 0 && rng.chance(0.22)) return [{ call: 'listen', slot: rng.of(bound), backlog: 8 }];
@@ -149,6 +159,55 @@ function openSocket(rng: Random, scene: Scene): readonly Call[] {
   if (rng.chance(reuse)) calls.push({ call: 'set', slot, option: 'SO_REUSEADDR', value: true });
   if (rng.chance(reusePort)) calls.push({ call: 'set', slot, option: 'SO_REUSEPORT', value: true });
   return calls;
+}
+
+/** A new socket where a connection in TIME_WAIT, or its orphan in FIN_WAIT2, was: bound there, or connected anew from either end. */
+function meetTimeWait(rng: Random, scene: Scene): readonly Call[] | undefined {
+  const entry = rng.of([...scene.world.timeWaits.values()]);
+  const ends = [
+    { host: entry.local, port: scene.offsetOf(entry.port) },
+    { host: entry.remote, port: scene.offsetOf(entry.remotePort) },
+  ];
+  const [from, to] = (rng.chance(0.3) ? ends.reverse() : ends) as [(typeof ends)[0], (typeof ends)[0]];
+  const [own, there] = [from.port, to.port];
+  if (scene.mix === 'udp' || own === undefined || there === undefined) return undefined;
+  const slot = scene.next;
+  const isFour = rng.chance(0.1) ? entry.family !== 'ipv4' : entry.family === 'ipv4';
+  const calls: Call[] = [
+    { call: 'socket', slot, protocol: 'tcp', family: isFour ? 'ipv4' : 'ipv6', uid: rng.of(scene.users) },
+  ];
+  if (rng.chance(0.7)) calls.push({ call: 'set', slot, option: 'SO_REUSEADDR', value: true });
+  if (rng.chance(0.2)) calls.push({ call: 'set', slot, option: 'SO_REUSEPORT', value: true });
+  const [any, spelled] = isFour ? ['0.0.0.0', fourText] : ['::', sixText];
+  const host = rng.chance(0.5) ? any : spelled(from.host);
+  if (rng.chance(0.7)) calls.push({ call: 'bind', slot, host, port: own, mayBindLow: true });
+  if (rng.chance(0.6)) calls.push({ call: 'connect', slot, host: spelled(to.host), port: there });
+  return calls;
+}
+
+/** Another listener at the same place, by SO_REUSEPORT if that one has it. */
+function listenBeside(scene: Scene, beside: Slot): readonly Call[] | undefined {
+  const socket = socketAt(scene, beside);
+  const port = scene.offsetOf(socket?.port ?? 0);
+  if (socket === undefined || port === undefined) return undefined;
+  const { family, uid, v6only, local, reusePort } = socket;
+  const slot = scene.next;
+  return [
+    { call: 'socket', slot, protocol: 'tcp', family, uid },
+    { call: 'set', slot, option: reusePort ? 'SO_REUSEPORT' : 'SO_REUSEADDR', value: true },
+    ...(family === 'ipv6' ? [{ call: 'set', slot, option: 'IPV6_V6ONLY', value: v6only } as const] : []),
+    { call: 'bind', slot, host: local.text, port, mayBindLow: true },
+    { call: 'listen', slot, backlog: 8 },
+  ];
+}
+
+/** As an IPv4 socket would name it; a real IPv6 address has no such name. */
+function fourText(host: Host): string {
+  return host.kind === 'real' && host.family === 'ipv6' ? '127.0.0.1' : unmapped(host).text;
+}
+
+function sixText(host: Host): string {
+  return host.family === 'ipv4' ? mapped(host).text : host.text;
 }
 
 function accept(rng: Random, scene: Scene, slot: Slot): Call {
@@ -194,7 +253,7 @@ function setting(rng: Random): Setting {
     case 13:
       return { option: 'IP_BIND_ADDRESS_NO_PORT', value };
     default:
-      return { option: 'SO_BINDTODEVICE', value: rng.of(['lo', 'lo', OTHER_DEVICE, '']), mayRebind: true };
+      return { option: 'SO_BINDTODEVICE', value: rng.of(DEVICES), mayRebind: true };
   }
 }
 

@@ -4,12 +4,12 @@ import { formatAddress } from '../model/address.js';
 import type { KernelVersion } from '../model/kernel-rules.js';
 import type { RuleId } from '../model/rules.js';
 import { step } from '../model/step.js';
-import { DEFAULT_SYSCTLS, type Sysctls } from '../model/world.js';
 import type { Call } from './call.js';
 import { Lockstep } from './lockstep.js';
 import type { Case, Scenario } from './scenario.js';
-import type { Action, PortWord, Step } from './script.js';
+import { type Action, letterPort, type PortWord, portOfLetter, type Step } from './script.js';
 import { applySysctls, enterStage } from './stage.js';
+import { sysctlsOf } from './sysctls.js';
 
 /** Outcome of a call: `ok`, the name of an error, or what was seen. */
 export type Word = string;
@@ -48,10 +48,6 @@ export interface ScenarioResult {
   readonly agrees: boolean;
   readonly cases: readonly CaseResult[];
 }
-
-const FIRST_PORT = 20_000;
-/** Ports from one letter to the next. */
-const LETTER_PORTS = 64;
 
 /** Plays a scenario on the model and on the kernel, each case in a namespace of its own. */
 export function play(
@@ -166,10 +162,7 @@ function look(lockstep: Lockstep, action: Extract<Action, { do: 'see' | 'count' 
         kernel: word(sight.v6only ? 'on' : 'off', action.value),
       };
     case 'address': {
-      const wanted = action.value.replace(
-        /:([A-Z](?:\+\d+)?)$/,
-        (_, letter: string) => `:${letterPort(letter)}`,
-      );
+      const wanted = action.value.replace(/:([A-Z](?:\+\d+)?)$/, (_, word: string) => `:${letterPort(word)}`);
       const modelled = { family: socket.family, host: socket.local.text, port: socket.shownPort };
       return {
         model: word(formatAddress(modelled), wanted),
@@ -205,6 +198,7 @@ function callOf(
   switch (action.do) {
     case 'socket': {
       const { name, protocol, family, uid, process } = action;
+      refuseTaken(lockstep, name);
       return { call: 'socket', slot: name, protocol, family, uid, process };
     }
     case 'set': {
@@ -224,6 +218,7 @@ function callOf(
     case 'listen':
       return { call: 'listen', slot: action.name, backlog: action.backlog };
     case 'accept':
+      refuseTaken(lockstep, action.as);
       return { call: 'accept', slot: action.name, as: action.as, uid: action.uid, process: action.process };
     case 'shutdown':
       return { call: 'shutdown', slot: action.name, how: action.how };
@@ -247,53 +242,16 @@ function callOf(
   }
 }
 
+/** A name is one socket's as long as somebody has it open. */
+function refuseTaken(lockstep: Lockstep, name: string): void {
+  if (lockstep.idAt(name) !== undefined)
+    throw new Error(`there is a socket ${name} already; close it first, or take another name`);
+}
+
 function portOf(lockstep: Lockstep, word: PortWord): number {
   if (word === 0) return 0;
-  if ('letter' in word) return letterPort(`${word.letter}+${word.plus}`);
+  if ('letter' in word) return portOfLetter(word);
   return lockstep.see(word.of).name.port;
-}
-
-function letterPort(word: string): number {
-  const [letter = 'A', plus = '0'] = word.split('+');
-  return FIRST_PORT + (letter.charCodeAt(0) - 'A'.charCodeAt(0)) * LETTER_PORTS + Number(plus);
-}
-
-const BIT_SYSCTLS = {
-  ip_autobind_reuse: 'autobindReuse',
-  tcp_timestamps: 'timestamps',
-  bindv6only: 'v6only',
-  ip_nonlocal_bind: 'nonlocalBind4',
-  ipv6_ip_nonlocal_bind: 'nonlocalBind6',
-} as const;
-
-const NUMBER_SYSCTLS = {
-  tcp_tw_reuse: 'twReuse',
-  tcp_tw_reuse_delay: 'twReuseDelayMs',
-  tcp_fin_timeout: 'finTimeoutS',
-  tcp_max_tw_buckets: 'maxTwBuckets',
-} as const;
-
-/** The settings of a case, named as under /proc/sys/net/ipv4 and net/ipv6. */
-function sysctlsOf(given: Case['sysctls']): Sysctls {
-  const settings: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(given)) {
-    if (name in BIT_SYSCTLS) settings[BIT_SYSCTLS[name as keyof typeof BIT_SYSCTLS]] = value === 1;
-    else if (name in NUMBER_SYSCTLS)
-      settings[NUMBER_SYSCTLS[name as keyof typeof NUMBER_SYSCTLS]] = Number(value);
-    else if (name === 'ip_local_port_range') {
-      const [low = '', high = ''] = String(value).split(' ');
-      settings.portRange = { low: portNumber(low), high: portNumber(high) };
-    } else if (name === 'ip_local_reserved_ports') {
-      settings.reservedPorts = String(value).split(',').map(portNumber);
-    } else if (name === 'ip_unprivileged_port_start')
-      settings.unprivilegedPortStart = portNumber(String(value));
-    else throw new HoldfastError('ERR_HOLDFAST_SCENARIO', `the lab sets no sysctl ${name}`);
-  }
-  return { ...DEFAULT_SYSCTLS, ...settings };
-}
-
-function portNumber(word: string): number {
-  return /^[A-Z]/.test(word) ? letterPort(word) : Number(word);
 }
 
 /** The TCP sockets of the stage, as ss would list them. */

@@ -1,6 +1,7 @@
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from 'yaml';
 import { errorText, HoldfastError } from '../errors.js';
 import { parseStep, type Step } from './script.js';
+import { type GivenSysctls, readSysctl } from './sysctls.js';
 
 /** What is tried, whose claim it is, and what has to come of it. */
 export interface Scenario {
@@ -23,7 +24,7 @@ export interface Scenario {
 export interface Case {
   /** What sets it apart from the others; empty for the only one. */
   readonly when: string;
-  readonly sysctls: Readonly<Record<string, number | string>>;
+  readonly sysctls: GivenSysctls;
   /** File and line where they stand. */
   readonly sysctlsAt: string;
   readonly steps: readonly Step[];
@@ -142,6 +143,11 @@ function readSysctls(map: YAMLMap, wrong: Wrong): Case['sysctls'] {
       const name = isScalar(key) ? String(key.value) : '';
       if (!isScalar(value) || (typeof value.value !== 'number' && typeof value.value !== 'string')) {
         throw wrong(key as Node, `the sysctl ${name} has no number or text`);
+      }
+      try {
+        readSysctl(name, value.value);
+      } catch (error) {
+        throw wrong(key as Node, errorText(error));
       }
       return [name, value.value];
     }),

@@ -217,8 +217,10 @@ function setting(option: string, value = '1'): Setting {
     case 'SO_BINDTODEVICE':
       return { option, value: value === 'none' ? '' : value, mayRebind: true };
     case 'IP_LOCAL_PORT_RANGE': {
-      const [low, high] = value.split('-').map(Number);
-      if (!low || !high) throw new Error('IP_LOCAL_PORT_RANGE is LOW-HIGH');
+      if (value === 'none') return { option, value: null };
+      const [, low, high] = /^(\d{1,5})-(\d{1,5})$/.exec(value)?.map(Number) ?? [];
+      if (low === undefined || high === undefined || low === 0 || low > high || high > 65_535)
+        throw new Error('IP_LOCAL_PORT_RANGE is two port numbers, LOW-HIGH with LOW not above HIGH, or none');
       return { option, value: { low, high } };
     }
     default:
@@ -235,6 +237,21 @@ function endpoint(text: string): { host: string; port: PortWord } {
   const canonical = canonicalHost(six === undefined ? 'ipv4' : 'ipv6', host);
   if (canonical === undefined) throw new Error(`${host} is no IP address`);
   return { host: canonical, port: portWord(port) };
+}
+
+const FIRST_PORT = 20_000;
+/** Ports from one letter to the next. */
+const LETTER_PORTS = 64;
+
+/** The port that a letter stands for, in every namespace of the lab. */
+export function portOfLetter({ letter, plus }: { readonly letter: string; readonly plus: number }): number {
+  return FIRST_PORT + (letter.charCodeAt(0) - 'A'.charCodeAt(0)) * LETTER_PORTS + plus;
+}
+
+/** The port of a word such as `P` or `P+1`; undefined for another word. */
+export function letterPort(word: string): number | undefined {
+  const { letter, plus } = /^(?<letter>[A-Z])(?:\+(?<plus>\d{1,2}))?$/.exec(word)?.groups ?? {};
+  return letter === undefined ? undefined : portOfLetter({ letter, plus: Number(plus ?? 0) });
 }
 
 function portWord(text: string): PortWord {

@@ -4,15 +4,17 @@ import { enterNewNetworkNamespace, setSysctl } from '../kernel/netns.js';
 import { pauseThread } from '../kernel/pause.js';
 import type { Addresses, Sysctls } from '../model/world.js';
 
+/** An interface that nothing arrives over. */
+export const OTHER_DEVICE = 'other0';
+const OTHER_END = 'peer0';
+
 /** The addresses that a stage has besides 127.0.0.0/8, all on `lo`. */
 export const STAGE_ADDRESSES: Addresses = {
   ipv4: ['10.9.0.1'],
   ipv6: ['::1', 'fd00:9::1'],
   broadcast: ['127.255.255.255'],
+  devices: ['lo', OTHER_DEVICE, OTHER_END],
 };
-
-/** An interface that nothing arrives over. */
-export const OTHER_DEVICE = 'other0';
 
 const TRIES = 5;
 
@@ -22,7 +24,7 @@ const TRIES = 5;
  */
 const LINES4 = [
   'link set lo up',
-  `link add ${OTHER_DEVICE} type veth peer name peer0`,
+  `link add ${OTHER_DEVICE} type veth peer name ${OTHER_END}`,
   'addr add 10.9.0.1/32 dev lo',
   ...['127.0.0.1', '127.0.0.0/8', '10.9.0.1'].map(
     (to) =>

@@ -14,6 +14,8 @@ export type Task =
       readonly scenarios: readonly Scenario[];
       readonly kernel: KernelVersion;
       readonly cpu: number;
+      /** Whether a scenario that cannot be played to its end is told, and does not end the task. */
+      readonly goesOn: boolean;
     }
   | ({ readonly type: 'fuzz' } & FuzzTask);
 
@@ -28,6 +30,7 @@ export interface FuzzTask extends FuzzOptions {
 
 export type Report =
   | { readonly type: 'played'; readonly result: ScenarioResult }
+  | { readonly type: 'unplayable'; readonly id: string; readonly why: string }
   | { readonly type: 'waiting'; readonly id: string; readonly ms: number }
   | ({ readonly type: 'progress' } & FuzzTally)
   | { readonly type: 'found'; readonly found: Found; readonly reproduced: boolean }
@@ -65,9 +68,21 @@ async function work(task: Task): Promise<void> {
     return;
   }
   for (const scenario of task.scenarios) {
-    const result = play(scenario, task.kernel, (ms) => tell({ type: 'waiting', id: scenario.id, ms }));
-    tell({ type: 'played', result });
+    tell(playOne(scenario, task));
     await turn();
+  }
+}
+
+function playOne(scenario: Scenario, { kernel, goesOn }: Extract<Task, { type: 'play' }>): Report {
+  const { id } = scenario;
+  try {
+    return { type: 'played', result: play(scenario, kernel, (ms) => tell({ type: 'waiting', id, ms })) };
+  } catch (error) {
+    // A model that lacks a rule comes to where the whole one never does: it does not know, or has no such socket.
+    if (goesOn && errorCode(error) === 'ERR_HOLDFAST_SCENARIO') {
+      return { type: 'unplayable', id, why: errorText(error) };
+    }
+    throw error;
   }
 }
 

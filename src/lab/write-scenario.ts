@@ -84,7 +84,7 @@ function settingOf(setting: Extract<Call, { call: 'set' }>): string {
     case 'SO_BINDTODEVICE':
       return `SO_BINDTODEVICE=${setting.value === '' ? 'none' : setting.value}`;
     case 'IP_LOCAL_PORT_RANGE':
-      return `IP_LOCAL_PORT_RANGE=${setting.value === null ? '0-0' : `${setting.value.low}-${setting.value.high}`}`;
+      return `IP_LOCAL_PORT_RANGE=${setting.value === null ? 'none' : `${setting.value.low}-${setting.value.high}`}`;
     default:
       return `${setting.option}=${setting.value ? 1 : 0}`;
   }

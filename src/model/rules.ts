@@ -88,6 +88,7 @@ export type RuleId =
   | 'destroyed'
   | 'v6only-before-bind'
   | 'v6only-is-for-ipv6'
+  | 'no-such-device'
   | 'rebinding-device-needs-privilege';
 
 /** By id. */
@@ -413,6 +414,11 @@ export const rules: Readonly<Record<RuleId, Rule>> = {
   'v6only-is-for-ipv6': {
     says: 'An IPv4 socket has no IPV6_V6ONLY.',
     kernel: 'ip_setsockopt()',
+    reached: 'both',
+  },
+  'no-such-device': {
+    says: 'SO_BINDTODEVICE needs an interface of that name in the network namespace.',
+    kernel: 'sock_setbindtodevice()',
     reached: 'both',
   },
   'rebinding-device-needs-privilege': {

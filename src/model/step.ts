@@ -175,6 +175,8 @@ function set(draft: Draft, id: Id, setting: Setting): Done | Refusal {
       draft.change(id, { lingerZero: setting.value });
       break;
     case 'SO_BINDTODEVICE':
+      if (setting.value !== '' && !draft.addresses.devices.includes(setting.value))
+        return draft.refuse('ENODEV', 'no-such-device');
       if (socket.device !== '' && !setting.mayRebind)
         return draft.refuse('EPERM', 'rebinding-device-needs-privilege');
       if (socket.protocol === 'tcp' && isInConnection(socket))

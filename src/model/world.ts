@@ -169,9 +169,16 @@ export interface Addresses {
   readonly ipv4: readonly string[];
   readonly ipv6: readonly string[];
   readonly broadcast: readonly string[];
+  /** Names of all interfaces. */
+  readonly devices: readonly string[];
 }
 
-export const LOOPBACK_ONLY: Addresses = { ipv4: [], ipv6: ['::1'], broadcast: ['127.255.255.255'] };
+export const LOOPBACK_ONLY: Addresses = {
+  ipv4: [],
+  ipv6: ['::1'],
+  broadcast: ['127.255.255.255'],
+  devices: ['lo'],
+};
 
 /** Everything that decides what a call does. Never changed: `step` gives a new one. */
 export interface World {

@@ -133,6 +133,14 @@ test.each(['0', '-5', '1.5', '1e4', 'many'])('--programs "%s" is refused as no n
   });
 });
 
+test('--out to a folder that is not there is refused before anything runs', async () => {
+  const out = join(temporaryFolder(), 'gone', 'found.yaml');
+  const { code, stdout, stderr } = await runLab(['fuzz', '--programs=1000000', `--out=${out}`]);
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+  expect(stderr).toContain(`holdfast: --out ${out}: nothing can be written to the folder `);
+  expect(stderr).toMatch(/\[ERR_HOLDFAST_OPTION\]\n$/);
+});
+
 test('--seed, --jobs and --mix are refused when they are none', async () => {
   for (const [flag, says] of [
     ['--seed=x', /--seed <n>: "x" is no whole number from 1/],

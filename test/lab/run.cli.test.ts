@@ -126,6 +126,23 @@ testNeeding('netns')('of two scenarios with one id none is lost', async () => {
   expect((await runLab(['run', own])).code).not.toBe(0);
 });
 
+testNeeding('netns')('a switch given as text is the same as one given as a number', async () => {
+  const steps = ['a = socket tcp6', 'a.v6only is on'];
+  const own = ownFile(
+    ['1', "'1'"]
+      .map((value, index) =>
+        scenario(`own${index}`, ...steps).replace(
+          '  steps:',
+          `  sysctls: { bindv6only: ${value} }\n  steps:`,
+        ),
+      )
+      .join(''),
+  );
+  const { code, stdout } = await runLab(['run', own]);
+  expect(stdout).toContain('disagree in 0, 0 came out other');
+  expect(code).toBe(0);
+});
+
 testNeeding('netns')('a host in another spelling is the same host', async () => {
   const own = ownFile(scenario('own', 'a = socket tcp6', 'a.bind [0:0:0::0001]:P', 'a.address is [::1]:P'));
   const { code, stdout } = await runLab(['run', own]);
@@ -145,6 +162,18 @@ const WRONG: readonly (readonly [what: string, text: string, line: number, says:
     scenario('own', SOCKET).replace('  steps:', '  sysctls:\n    tcp_tw_reuse: 7\n  steps:'),
     5,
     /tcp_tw_reuse/,
+  ],
+  [
+    'a name of two sockets',
+    scenario('own', SOCKET, SOCKET),
+    6,
+    /there is a socket a already; close it first, or take another name/,
+  ],
+  [
+    'a name of an accepted socket that another has',
+    scenario('own', SOCKET, 'a.bind 127.0.0.1:P', 'a.listen', 'a = a.accept -> EAGAIN'),
+    8,
+    /there is a socket a already/,
   ],
   ['a socket that nobody made', scenario('own', SOCKET, 'b.listen'), 6, /b\.listen/],
   ['a host that is none', scenario('own', SOCKET, 'a.bind 1.2.3:P'), 6, /1\.2\.3/],

@@ -9,6 +9,10 @@ function withSteps(...steps: readonly string[]): string {
   return ['id: mine', 'title: t', 'source: s', 'steps:', ...steps.map((step) => `  - ${step}`)].join('\n');
 }
 
+function withSysctl(line: string): string {
+  return `id: mine\ntitle: t\nsource: s\nsysctls:\n  ${line}\nsteps: [wait 1ms]`;
+}
+
 const SOCKET = 'a = socket tcp4';
 
 const WRONG: readonly (readonly [what: string, text: string, line: number, says: RegExp])[] = [
@@ -79,7 +83,13 @@ const WRONG: readonly (readonly [what: string, text: string, line: number, says:
     'with a bad range',
     withSteps(SOCKET, 'a.set IP_LOCAL_PORT_RANGE=7000'),
     6,
-    /IP_LOCAL_PORT_RANGE is LOW-HIGH/,
+    /IP_LOCAL_PORT_RANGE is two port numbers, LOW-HIGH/,
+  ],
+  [
+    'with a range that ends before it begins',
+    withSteps(SOCKET, 'a.set IP_LOCAL_PORT_RANGE=7003-7000'),
+    6,
+    /LOW not above HIGH, or none/,
   ],
   [
     'with a bad address',
@@ -131,6 +141,23 @@ const WRONG: readonly (readonly [what: string, text: string, line: number, says:
     5,
     /the sysctl tcp_tw_reuse has no number or text/,
   ],
+  [
+    'with an unknown sysctl',
+    withSysctl('tcp_nonsense: 1'),
+    5,
+    /the lab sets no sysctl tcp_nonsense; it sets ip_/,
+  ],
+  ['with a switch that is a word', withSysctl('tcp_timestamps: on'), 5, /tcp_timestamps is 0 or 1, not on/],
+  ['with a switch that is true', withSysctl('bindv6only: true'), 5, /bindv6only has no number or text/],
+  ['with a switch that is 2', withSysctl("ip_nonlocal_bind: '2'"), 5, /ip_nonlocal_bind is 0 or 1, not 2/],
+  [
+    'with a number that is a word',
+    withSysctl('tcp_fin_timeout: soon'),
+    5,
+    /tcp_fin_timeout is a whole number/,
+  ],
+  ['with half a range', withSysctl('ip_local_port_range: P'), 5, /is two ports such as "P P\+7", not "P"/],
+  ['with a range of no ports', withSysctl('ip_local_port_range: low high'), 5, /low is no port such as P/],
 ];
 
 test.each(WRONG)(
@@ -220,6 +247,7 @@ test.each<[line: string, action: object]>([
     'a.set IP_LOCAL_PORT_RANGE=7000-7003',
     { option: 'IP_LOCAL_PORT_RANGE', value: { low: 7000, high: 7003 } },
   ],
+  ['a.set IP_LOCAL_PORT_RANGE=none', { option: 'IP_LOCAL_PORT_RANGE', value: null }],
   ['a.bind 0.0.0.0:0', { do: 'bind', host: '0.0.0.0', port: 0 }],
   [
     'a.bind [::ffff:127.0.0.1]:Q+12',

@@ -125,7 +125,9 @@ test('an accepted IPv6 connection of a dual-stack listener stands in the way of 
 });
 
 test('connect moves a socket from the wildcard to one address', () => {
-  const play = new Play(emptyWorld({ addresses: { ipv4: ['10.9.0.1'], ipv6: ['::1'], broadcast: [] } }));
+  const play = new Play(
+    emptyWorld({ addresses: { ipv4: ['10.9.0.1'], ipv6: ['::1'], broadcast: [], devices: ['lo'] } }),
+  );
   play.listener('tcp4', at('10.9.0.1', Q));
   const moving = play.socket('tcp4');
   must(play.bind(moving, at('0.0.0.0', P)));
@@ -172,7 +174,7 @@ test('connect never chooses a port that somebody bound, at whatever address', ()
 test('when its last binder has left, connect may choose a port again; before Linux 6.18 it may not', () => {
   const outcome = (kernel: World['kernel'] | undefined): unknown => {
     const sysctls = { ...DEFAULT_SYSCTLS, portRange: { low: P, high: P } };
-    const addresses = { ipv4: ['10.9.0.1'], ipv6: ['::1'], broadcast: [] };
+    const addresses = { ipv4: ['10.9.0.1'], ipv6: ['::1'], broadcast: [], devices: ['lo'] };
     const play = new Play(emptyWorld({ sysctls, addresses, ...(kernel === undefined ? {} : { kernel }) }));
     play.listener('tcp4', at('0.0.0.0', Q));
     must(play.connect(play.socket('tcp4'), at('127.0.0.1', Q)));
