@@ -61,11 +61,15 @@ export function decodeSocketAddress(sockaddr: Uint8Array): SocketAddress | undef
   }
 }
 
+/** What inet_ntop writes into; one for all. */
+const hostText = Buffer.alloc(64);
+
 /** Canonical text of 4 or 16 address bytes. @see inet_ntop(3) */
 export function formatHost(family: InetAddress['family'], address: Uint8Array): string {
-  const text = Buffer.alloc(64);
-  inetNtop(family === 'ipv4' ? AF_INET : AF_INET6, address, text, text.length);
-  return text.toString('latin1', 0, text.indexOf(0));
+  // What inet_ntop prints too; dumps of many sockets are mostly addresses.
+  if (family === 'ipv4') return `${address[0]}.${address[1]}.${address[2]}.${address[3]}`;
+  inetNtop(AF_INET6, address, hostText, hostText.length);
+  return hostText.toString('latin1', 0, hostText.indexOf(0));
 }
 
 /** The host in canonical text, or undefined when it is no address of that family. @see inet_pton(3) */

@@ -1,5 +1,6 @@
 import { errorCode, errorText, HoldfastError } from '../errors.js';
-import { ALL_STATES, destroyTcpSocket, type TcpSocket, tcpSockets } from '../kernel/sock-diag.js';
+import { destroyTcpSocket } from '../kernel/sock-destroy.js';
+import { ALL_STATES, type TcpSocket, tcpSockets } from '../kernel/sock-diag.js';
 import { formatAddress } from '../model/address.js';
 import type { KernelVersion } from '../model/kernel-rules.js';
 import type { RuleId } from '../model/rules.js';

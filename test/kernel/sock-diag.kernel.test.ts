@@ -33,6 +33,9 @@ test.each<[ListenOptions, { family: string; host: string; v6only: boolean }]>([
       uid: process.getuid?.(),
       inode: listeners(port)[0]?.inode,
       cookie: expect.any(BigInt),
+      timer: null,
+      shutdown: 0,
+      cgroupId: expect.any(BigInt),
     },
   ]);
 });

@@ -26,7 +26,7 @@ const EADDRINUSE = -98;
 
 testNeeding('netns')('a TIME_WAIT that is destroyed is gone, and its port is free', async () => {
   const told = await inside(
-    ['lab-socket', 'sock-diag'],
+    ['lab-socket', 'sock-diag', 'sock-destroy'],
     `${CONNECTION}
     tell(['127.0.0.1', '::1', '::ffff:127.0.0.1'].map((host) => {
       const { address, listener, client, child } = connection(host);
@@ -44,7 +44,7 @@ testNeeding('netns')('a TIME_WAIT that is destroyed is gone, and its port is fre
 
 testNeeding('netns')('a connection that is destroyed is reset at both ends', async () => {
   const told = await inside(
-    ['lab-socket', 'sock-diag'],
+    ['lab-socket', 'sock-diag', 'sock-destroy'],
     `${CONNECTION}
     const { client, child } = connection('127.0.0.1');
     const [row] = kernel.tcpSockets(['ESTABLISHED'], PORT);
@@ -58,7 +58,7 @@ testNeeding('netns')('a connection that is destroyed is reset at both ends', asy
 
 testNeeding('netns')('what is not there any more, or was never, cannot be destroyed', async () => {
   const told = await inside(
-    ['lab-socket', 'sock-diag'],
+    ['lab-socket', 'sock-diag', 'sock-destroy'],
     `${CONNECTION}
     const { client, child } = connection('127.0.0.1');
     for (const fd of [child, client]) closeFd(fd);
@@ -73,7 +73,7 @@ testNeeding('netns')('what is not there any more, or was never, cannot be destro
 
 testNeeding(['netns', 'root'])('without CAP_NET_ADMIN nothing can be destroyed', async () => {
   const told = await inside(
-    ['lab-socket', 'sock-diag', 'netns'],
+    ['lab-socket', 'sock-diag', 'sock-destroy', 'netns'],
     `${CONNECTION}
     const { client, child } = connection('127.0.0.1');
     const [row] = kernel.tcpSockets(['ESTABLISHED'], PORT);
