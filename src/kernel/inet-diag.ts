@@ -5,14 +5,17 @@ import {
   eachMessage,
   NLM_F_DUMP,
   NLM_F_DUMP_INTR,
+  NLM_F_MULTI,
   NLM_F_REQUEST,
   NLMSG_DONE,
   NLMSG_ERROR,
   NLMSG_HEADER,
   receive,
   received,
+  STOP,
   sendMessages,
   withSockDiag,
+  word,
 } from './netlink.js';
 import { AF_INET, AF_INET6, formatHost } from './sockaddr.js';
 
@@ -90,51 +93,71 @@ export interface TcpSocket {
   readonly cgroupId: bigint;
 }
 
+/** The type and flags of a message that has a row, with no mark of an interrupted dump. */
+const PLAIN_ROW = SOCK_DIAG_BY_FAMILY | (NLM_F_MULTI << 16);
+
+/** Takes rows of an answer in `received`: one that begins and ends there, or more. Gives where it has come to. */
+export type TakeRow<T> = (into: T, at: number, end: number, length: number) => number;
+
 /**
- * Asks about both families and calls back with each row of the answers: where in `received` it begins and ends. What
- * `begin` gives is handed on to every row, and is the result.
+ * Asks about both families and hands each row of the answers on. What `begin` gives is for the rows to go into, and
+ * is the result.
  *
  * @throws {SyscallError} EPROTONOSUPPORT: the kernel has no sock_diag. ENOENT: it has none for this protocol.
  */
-export function readRows<T>(
-  question: Question,
-  begin: () => T,
-  row: (into: T, at: number, end: number) => void,
-): T {
+export function readRows<T>(question: Question, begin: () => T, take: TakeRow<T>): T {
   const { ports } = question;
-  const wanted = (at: number): boolean => {
-    const port = received.readUInt16BE(at + ROW_ID);
-    return ports === undefined || (port >= ports.from && port <= ports.to);
-  };
   return withSockDiag((netlink) => {
     // A dump during which the table changed may miss sockets, so it is made again.
     for (let attempt = 0; ; attempt++) {
       const into = begin();
-      const visit = (at: number, end: number): void => {
-        if (wanted(at)) row(into, at, end);
+      const takeWanted = (at: number, end: number, length: number): number => {
+        const port = portAt(at + ROW_ID);
+        const wanted = ports === undefined || (port >= ports.from && port <= ports.to);
+        return wanted ? take(into, at, end, length) : end;
       };
-      const whole = [AF_INET, AF_INET6].map((family) => dump(netlink, encodeDump(family, question), visit));
+      const whole = [AF_INET, AF_INET6].map((family) =>
+        dump(netlink, encodeDump(family, question), takeWanted),
+      );
       if (attempt === RETRIES || !whole.includes(false)) return into;
     }
   });
 }
 
 /** Whether the dump is whole. */
-function dump(netlink: Fd, request: Buffer, row: (at: number, end: number) => void): boolean {
+function dump(
+  netlink: Fd,
+  request: Buffer,
+  take: (at: number, end: number, length: number) => number,
+): boolean {
   sendMessages(netlink, request);
   let whole = true;
   for (let done = false; !done; ) {
-    eachMessage(receive(netlink), (at, end) => {
-      const type = received.readUInt16LE(at + 4);
-      if ((received.readUInt16LE(at + 6) & NLM_F_DUMP_INTR) !== 0) whole = false;
-      done = type === NLMSG_DONE;
+    const length = receive(netlink);
+    eachMessage(length, (at, end) => {
+      const typeAndFlags = word(at + 4);
+      if (((typeAndFlags >>> 16) & NLM_F_DUMP_INTR) !== 0) whole = false;
+      const type = typeAndFlags & 0xffff;
+      if (type !== NLMSG_DONE && type !== NLMSG_ERROR) return take(at + NLMSG_HEADER, end, length);
       // Both have -errno for a body; a dump that cannot begin may end with it.
-      if (done || type === NLMSG_ERROR) throwErrno(received.readInt32LE(at + NLMSG_HEADER));
-      else row(at + NLMSG_HEADER, end);
-      return !done;
+      throwErrno(received.readInt32LE(at + NLMSG_HEADER));
+      done = true;
+      return STOP;
     });
   }
   return whole;
+}
+
+/** Where the row that begins there ends. */
+export function endOfRow(at: number): number {
+  const message = at - NLMSG_HEADER;
+  return message + ((word(message) + 3) & ~3);
+}
+
+/** Where the next row of the same message buffer begins; STOP when something else comes, or nothing. */
+export function nextRow(at: number, length: number): number {
+  const next = endOfRow(at);
+  return next + NLMSG_HEADER <= length && word(next + 4) === PLAIN_ROW ? next + NLMSG_HEADER : STOP;
 }
 
 function throwErrno(result: number): void {
@@ -206,19 +229,24 @@ export function decodeRow(at: number, end: number): TcpSocket {
   const cgroup = attribute(INET_DIAG_CGROUP_ID, at, end);
   return {
     state: stateNames[received[at + 1] ?? 0] ?? 'CLOSE',
-    local: { family, host: hostAt(family, at + ROW_ID + 4), port: received.readUInt16BE(at + ROW_ID) },
-    peer: { family, host: hostAt(family, at + ROW_ID + 20), port: received.readUInt16BE(at + ROW_ID + 2) },
-    interfaceIndex: received.readUInt32LE(at + ROW_ID + 36),
+    local: { family, host: hostAt(family, at + ROW_ID + 4), port: portAt(at + ROW_ID) },
+    peer: { family, host: hostAt(family, at + ROW_ID + 20), port: portAt(at + ROW_ID + 2) },
+    interfaceIndex: word(at + ROW_ID + 36),
     v6only: v6only !== 0 && received[v6only] === 1,
-    receiveQueue: received.readUInt32LE(at + 56),
-    sendQueue: received.readUInt32LE(at + 60),
-    uid: received.readUInt32LE(at + 64),
-    inode: received.readUInt32LE(at + 68),
+    receiveQueue: word(at + 56),
+    sendQueue: word(at + 60),
+    uid: word(at + 64),
+    inode: word(at + 68),
     cookie: received.readBigUInt64LE(at + ROW_ID + 40),
-    timer: kind === undefined ? null : { kind, expiresMs: received.readUInt32LE(at + 52) },
+    timer: kind === undefined ? null : { kind, expiresMs: word(at + 52) },
     shutdown: shutdown === 0 ? 0 : (received[shutdown] ?? 0),
     cgroupId: cgroup === 0 ? 0n : received.readBigUInt64LE(cgroup),
   };
+}
+
+/** The port at that place of `received`. */
+export function portAt(at: number): number {
+  return ((received[at] ?? 0) << 8) | (received[at + 1] ?? 0);
 }
 
 /** Text of the address at that place of `received`. */

@@ -19,13 +19,24 @@ export const NLMSG_HEADER = 16;
 export const NLMSG_ERROR = 2;
 export const NLMSG_DONE = 3;
 export const NLM_F_REQUEST = 0x1;
+/** More of the same dump follow. */
+export const NLM_F_MULTI = 0x2;
 export const NLM_F_ACK = 0x4;
 export const NLM_F_DUMP = 0x300;
 /** The kernel's table changed while it was dumped, so that entries may be missing. */
 export const NLM_F_DUMP_INTR = 0x10;
 
+export const STOP = -1;
+
 /** What was received last. One for all: a buffer for each dump would be most of what a dump costs. */
 export const received: Buffer = Buffer.alloc(ANSWER_MAX);
+
+const words = new Uint32Array(received.buffer, received.byteOffset, received.length / 4);
+
+/** The 32-bit number at that place of `received`, which netlink aligns. Faster than Buffer's, before it is compiled too. */
+export function word(at: number): number {
+  return words[at >> 2] ?? 0;
+}
 
 /** A netlink socket to ask about sockets. The caller closes it. @throws {SyscallError} EPROTONOSUPPORT @see sock_diag(7) */
 export function openSockDiag({ nonBlocking = false }: { readonly nonBlocking?: boolean } = {}): Fd {
@@ -66,11 +77,14 @@ export function receiveNow(netlink: Fd): number | 'none' | 'overrun' {
   throw new SyscallError('recv', errno);
 }
 
-/** Calls back with where each of the received messages begins and ends, until the answer is false. */
-export function eachMessage(length: number, visit: (at: number, end: number) => boolean): void {
-  for (let at = 0; at + NLMSG_HEADER <= length; ) {
-    const size = received.readUInt32LE(at);
-    if (size < NLMSG_HEADER || !visit(at, at + size)) return;
-    at += (size + 3) & ~3;
+/**
+ * Calls back with where each of the received messages begins and ends. The answer is where to go on, which is its end
+ * or that of a later one, or STOP.
+ */
+export function eachMessage(length: number, visit: (at: number, end: number) => number): void {
+  for (let at = 0; at !== STOP && at + NLMSG_HEADER <= length; ) {
+    const size = word(at);
+    if (size < NLMSG_HEADER) return;
+    at = visit(at, at + ((size + 3) & ~3));
   }
 }

@@ -1,7 +1,16 @@
 import { TCP_STATES, type TcpState } from '../model/tcp-state.js';
-import { decodeRow, IPPROTO_TCP, IPPROTO_UDP, readRows, type TcpSocket } from './inet-diag.js';
+import {
+  decodeRow,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  type PortRange,
+  readRows,
+  type TcpSocket,
+} from './inet-diag.js';
+import { isLeftover, LeftoverCounter, type Leftovers } from './leftovers.js';
 
-export type { SocketTimer, TcpSocket } from './inet-diag.js';
+export type { PortRange, SocketTimer, TcpSocket } from './inet-diag.js';
+export type { LeftoverState, Leftovers } from './leftovers.js';
 
 /** Every state of a TCP socket. */
 export const ALL_STATES: readonly TcpState[] = Object.keys(TCP_STATES) as TcpState[];
@@ -27,11 +36,43 @@ export function tcpListeners(port?: number): readonly TcpSocket[] {
   return tcpSockets(['LISTEN'], port);
 }
 
-function sockets(protocol: number, states: readonly TcpState[], port?: number): readonly TcpSocket[] {
-  const ports = port === undefined ? undefined : { from: port, to: port };
-  return readRows<TcpSocket[]>(
-    { protocol, states, ports },
-    () => [],
-    (rows, at, end) => rows.push(decodeRow(at, end)),
+/** All that has a local port. */
+export interface PortSockets {
+  readonly sockets: readonly TcpSocket[];
+  /** Sockets in TIME_WAIT and orphans in FIN_WAIT2, which are not among `sockets`. */
+  readonly leftovers: readonly Leftovers[];
+}
+
+/**
+ * The TCP sockets of this network namespace in every state, bound ones without a connection too (Linux >= 6.8), of one
+ * local port, of several, or of all. Leftovers are counted: 50,000 of them cost about 20 ms.
+ *
+ * @throws {SyscallError} EPROTONOSUPPORT, ENOENT: the kernel has no inet_diag.
+ */
+export function tcpPort(port?: number | PortRange): PortSockets {
+  const { rows, counter } = readRows(
+    { protocol: IPPROTO_TCP, states: ALL_STATES, ports: rangeOf(port) },
+    () => ({ rows: [] as TcpSocket[], counter: new LeftoverCounter() }),
+    ({ rows, counter }, at, end, length) => {
+      if (isLeftover(at)) return counter.add(at, length);
+      rows.push(decodeRow(at, end));
+      return end;
+    },
   );
+  return { sockets: rows, leftovers: counter.leftovers() };
+}
+
+function sockets(protocol: number, states: readonly TcpState[], port?: number): readonly TcpSocket[] {
+  return readRows<TcpSocket[]>(
+    { protocol, states, ports: rangeOf(port) },
+    () => [],
+    (rows, at, end) => {
+      rows.push(decodeRow(at, end));
+      return end;
+    },
+  );
+}
+
+function rangeOf(port: number | PortRange | undefined): PortRange | undefined {
+  return typeof port === 'number' ? { from: port, to: port } : port;
 }
