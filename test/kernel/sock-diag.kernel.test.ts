@@ -4,9 +4,11 @@ import { expect, onTestFinished, test } from 'vitest';
 import { close } from '../../src/kernel/fd.js';
 import { tcpListeners, tcpSockets } from '../../src/kernel/sock-diag.js';
 import { bind, listen, socketInode, streamSocket } from '../../src/kernel/socket.js';
+import { testNeeding } from '../support/needing.js';
 import { freePort } from '../support/ports.js';
 import { listeners } from '../support/proc.js';
 import { until } from '../support/wait.js';
+import { inside } from './inside.js';
 
 test.each<[ListenOptions, { family: string; host: string; v6only: boolean }]>([
   [{ host: '127.0.0.1' }, { family: 'ipv4', host: '127.0.0.1', v6only: false }],
@@ -86,6 +88,69 @@ test('many listeners are all told, though no one message of the kernel holds the
   }
   const told = new Set(tcpListeners().map(({ inode }) => inode));
   expect(fds.filter((fd) => !told.has(socketInode(fd)))).toEqual([]);
+});
+
+testNeeding('netns')('a socket tells what its timer is for, and which directions are over', async () => {
+  const told = await inside(
+    ['lab-socket', 'sock-diag'],
+    `
+    const PORT = 7000;
+    const SOL_SOCKET = 1;
+    const SO_KEEPALIVE = 9;
+    const to = { family: 'ipv4', host: '127.0.0.1', port: PORT };
+    const { openSocket, bindTo, listenWith, connectTo, acceptNow, closeFd, setOption, nameOf } = kernel;
+    const number = (value) => Buffer.from(new Int32Array([value]).buffer);
+    const open = () => openSocket('tcp', 'ipv4');
+    const listener = open();
+    bindTo(listener, to);
+    listenWith(listener, 0);
+    const connection = () => {
+      const client = open();
+      connectTo(client, to);
+      return { client, child: acceptNow(listener) };
+    };
+    const told = {};
+    const see = async (name, fd, wanted) => {
+      const { port } = nameOf(fd);
+      const row = () => kernel.tcpSockets(kernel.ALL_STATES, port)[0];
+      for (let tries = 0; tries < 500 && !wanted(row()); tries++) await new Promise((resolve) => setTimeout(resolve, 10));
+      const { state, timer, shutdown } = row();
+      told[name] = { state, timer, shutdown };
+    };
+
+    const kept = connection();
+    setOption(kept.client, SOL_SOCKET, SO_KEEPALIVE, number(1));
+    await see('kept', kept.client, ({ timer }) => timer !== null);
+
+    const full = connection();
+    for (let sends = 0; sends < 1000 && kernel.sendBytes(full.client, 65536) > 0; sends++);
+    await see('full', full.client, ({ timer }) => timer?.kind === 'probe');
+
+    const half = connection();
+    kernel.shutdownFor(half.client, 'write');
+    await see('half', half.client, ({ state }) => state === 'FIN_WAIT2');
+    const other = kernel.tcpSockets(['CLOSE_WAIT'], PORT)[0];
+    told.other = { state: other.state, timer: other.timer, shutdown: other.shutdown };
+
+    const waiting = open();
+    connectTo(waiting, to);
+    const refused = open();
+    kernel.limitConnect(refused, 20);
+    connectTo(refused, to);
+    await see('refused', refused, () => true);
+    tell(told);`,
+  );
+  const expires = expect.any(Number);
+  expect(told).toEqual({
+    kept: { state: 'ESTABLISHED', timer: { kind: 'keepalive', expiresMs: expires }, shutdown: 0 },
+    full: { state: 'ESTABLISHED', timer: { kind: 'probe', expiresMs: expires }, shutdown: 0 },
+    half: { state: 'FIN_WAIT2', timer: null, shutdown: 2 },
+    other: { state: 'CLOSE_WAIT', timer: null, shutdown: 1 },
+    refused: { state: 'SYN_SENT', timer: { kind: 'retransmit', expiresMs: expires }, shutdown: 0 },
+  });
+  const { kept } = told as { kept: { timer: { expiresMs: number } } };
+  expect(kept.timer.expiresMs).toBeGreaterThan(7_000_000);
+  expect(kept.timer.expiresMs).toBeLessThanOrEqual(7_200_000);
 });
 
 async function listening(options: ListenOptions, accept?: (socket: Socket) => void): Promise<Server> {
