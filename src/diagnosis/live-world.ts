@@ -1,11 +1,8 @@
 import { release } from 'node:os';
-import { close } from '../kernel/fd.js';
+import { type SocketFd, walkSockets } from '../kernel/fd-walk.js';
+import { socketOptionsOf } from '../kernel/foreign-socket.js';
 import { interfaceName, interfaceNames, localAddresses } from '../kernel/interface.js';
-import { SyscallError } from '../kernel/libc.js';
-import { copyFdFrom } from '../kernel/pidfd.js';
-import { holdersOfSockets, type SocketFd } from '../kernel/procfs.js';
 import { ALL_STATES, type TcpSocket, tcpSockets, udpSockets } from '../kernel/sock-diag.js';
-import { reusesAddress, reusesPort } from '../kernel/socket.js';
 import { sysctlNumber, sysctlText } from '../kernel/sysctl.js';
 import { kernelVersion } from '../model/kernel-rules.js';
 import type { SeenSocket } from '../model/seen.js';
@@ -28,8 +25,8 @@ export function lookAtPort(protocol: Protocol, port: number): LiveView {
   const wanted = port === 0 ? undefined : port;
   const rows = protocol === 'udp' ? udpSockets(wanted) : tcpSockets(ALL_STATES, wanted);
   // For a port of the kernel's choice the flags of others do not count.
-  const inodes = new Set(port === 0 ? [] : rows.map(({ inode }) => inode).filter((inode) => inode !== 0));
-  const holders = holdersOfSockets(inodes);
+  const inodes = new Set(port === 0 ? [] : rows.map(({ inode }) => inode));
+  const { holders } = walkSockets(inodes);
   const found = rows.map((row) => holders.get(row.inode) ?? []);
   return {
     sockets: rows.map((row, index) => seenSocket(protocol, row, found[index] ?? [])),
@@ -40,7 +37,7 @@ export function lookAtPort(protocol: Protocol, port: number): LiveView {
 
 function seenSocket(protocol: Protocol, row: TcpSocket, holders: readonly SocketFd[]): SeenSocket {
   const { state, local, peer, v6only, uid, inode, interfaceIndex } = row;
-  const flags = holders.map(flagsThrough).find((seen) => seen !== undefined);
+  const flags = holders.map((holder) => socketOptionsOf(holder, inode)).find((seen) => seen.ok);
   return {
     protocol,
     state,
@@ -53,24 +50,6 @@ function seenSocket(protocol: Protocol, row: TcpSocket, holders: readonly Socket
     reusePort: flags?.reusePort,
     isOrphan: inode === 0,
   };
-}
-
-/** The flags of another process's socket, read from a copy of it; undefined when it may not be copied or is gone. */
-function flagsThrough({
-  pid,
-  fd,
-}: SocketFd): { readonly reuse: boolean; readonly reusePort: boolean } | undefined {
-  try {
-    const copy = copyFdFrom(pid, fd);
-    try {
-      return { reuse: reusesAddress(copy), reusePort: reusesPort(copy) };
-    } finally {
-      close(copy);
-    }
-  } catch (error) {
-    if (error instanceof SyscallError) return undefined;
-    throw error;
-  }
 }
 
 function liveSysctls(): Sysctls {

@@ -1,4 +1,4 @@
-import type { SocketFd } from '../kernel/procfs.js';
+import type { SocketFd } from '../kernel/fd-walk.js';
 import { formatAddress, type InetAddress } from '../model/address.js';
 import { predictBind } from '../model/bind.js';
 import { type Rule, type RuleId, rules } from '../model/rules.js';

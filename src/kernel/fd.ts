@@ -1,5 +1,6 @@
 import { check, declare, type Fd } from './libc.js';
 
+const nativeOpen = declare('int open(const char *path, int flags)');
 const nativeClose = declare('int close(int fd)');
 const nativeDup3 = declare('int dup3(int fd, int number, int flags)');
 const nativeFcntl = declare('int fcntl(int fd, int command, long argument)');
@@ -14,6 +15,11 @@ const FD_CLOEXEC = 1;
 export const O_NONBLOCK = 0o4000;
 /** O_CLOEXEC as /proc/PID/fdinfo and `newfd_flags` spell it. */
 export const O_CLOEXEC = 0o2000000;
+
+/** Opens a file or folder for reading. @throws {SyscallError} ENOENT, EACCES, EMFILE … @see open(2) */
+export function open(path: string): Fd {
+  return check('open', nativeOpen(path, O_CLOEXEC));
+}
 
 /** Closes an fd. EINTR is success here: Linux has released the number by then (close(2), NOTES). */
 export function close(fd: Fd): void {

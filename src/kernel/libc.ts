@@ -72,12 +72,15 @@ export function declareAsync(prototype: string): (...args: readonly unknown[]) =
 const rawSyscall = libc.func('long syscall(long number, long a, long b, long c, long d, long e)');
 const rawSyscallPointer = libc.func('long syscall(long number, long a, long b, void *c, long d, long e)');
 
+const rawSyscallRead = libc.func('long syscall(long number, long a, void *b, size_t c)');
+
 /** Numbers of the calls that the C libraries we run on may have no function for. */
 const NUMBERS = {
   x64: {
     bind: 49,
     listen: 50,
     setsockopt: 54,
+    getdents64: 217,
     gettid: 186,
     setgroups: 116,
     setfsuid: 122,
@@ -92,6 +95,7 @@ const NUMBERS = {
     bind: 200,
     listen: 201,
     setsockopt: 208,
+    getdents64: 61,
     gettid: 178,
     setgroups: 159,
     setfsuid: 151,
@@ -121,6 +125,11 @@ export function syscall(name: SyscallName, a = 0, b = 0, c = 0, d = 0, e = 0): n
 /** The same with memory as its third argument. */
 export function syscallWithMemory(name: SyscallName, a: number, b: number, c: Uint8Array | null): number {
   return Number(rawSyscallPointer(syscallNumber(name), a, b, c, 0, 0));
+}
+
+/** The same with memory to fill, and its length, as the second and third. */
+export function syscallInto(name: SyscallName, a: number, memory: Uint8Array): number {
+  return Number(rawSyscallRead(syscallNumber(name), a, memory, memory.length));
 }
 
 /** The address of a buffer's first byte, for a pointer within a C struct. Keep the buffer referenced. */

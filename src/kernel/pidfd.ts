@@ -11,6 +11,18 @@ export function pidfdOpen(pid: number): Fd {
   return check('pidfd_open', syscall('pidfdOpen', pid, 0));
 }
 
+/** PIDFD_THREAD, which is O_EXCL. */
+const PIDFD_THREAD = 0o200;
+
+/**
+ * The same for one thread of a process.
+ *
+ * @throws {SyscallError} ESRCH: no such thread. EINVAL: the kernel is older than Linux 6.9.
+ */
+export function pidfdOpenThread(tid: number): Fd {
+  return check('pidfd_open', syscall('pidfdOpen', tid, PIDFD_THREAD));
+}
+
 /** Whether the number is that of a living process, not of a further thread of one. */
 export function isProcess(tid: number): boolean {
   const pidfd = syscall('pidfdOpen', tid, 0);
@@ -30,12 +42,13 @@ export function pidfdGetfd(pidfd: Fd, fd: number): Fd {
 }
 
 /**
- * Copies the fd of the process with this number, as `pidfdGetfd` does. The caller closes the copy.
+ * Copies the fd of the process with this number, as `pidfdGetfd` does. The caller closes the copy. `thread`: one that
+ * has it, for a process whose first thread has ended.
  *
- * @throws {SyscallError} as `pidfdOpen` and `pidfdGetfd`.
+ * @throws {SyscallError} as `pidfdOpen`, `pidfdOpenThread` and `pidfdGetfd`.
  */
-export function copyFdFrom(pid: number, fd: number): Fd {
-  const pidfd = pidfdOpen(pid);
+export function copyFdFrom(pid: number, fd: number, thread?: number): Fd {
+  const pidfd = thread === undefined ? pidfdOpen(pid) : pidfdOpenThread(thread);
   try {
     return pidfdGetfd(pidfd, fd);
   } finally {

@@ -1,5 +1,5 @@
 import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
-import { errorCode, isForbidden } from '../errors.js';
+import { errorCode } from '../errors.js';
 
 /** One process, as /proc/PID/stat tells it. @see proc(5) */
 export interface ProcessStat {
@@ -17,7 +17,12 @@ export interface ProcessStat {
   readonly foregroundGroup: number;
   /** When it started, in clock ticks since boot: pid and this name a process without a doubt. */
   readonly startTime: number;
+  /** How many threads it has; its first one counts as long as others live, though it may have ended. */
+  readonly threads: number;
+  readonly isKernelThread: boolean;
 }
+
+const PF_KTHREAD = 0x200000;
 
 /** What /proc tells of a process, or undefined when it has ended. */
 export function processStat(pid: number | 'self'): ProcessStat | undefined {
@@ -37,14 +42,36 @@ export function processStat(pid: number | 'self'): ProcessStat | undefined {
     terminal: number(7),
     foregroundGroup: number(8),
     startTime: number(22),
+    threads: number(20),
+    isKernelThread: (number(9) & PF_KTHREAD) !== 0,
   };
+}
+
+/** Whether it runs a program: is no kernel thread, and has not wholly ended. Only then it has files and namespaces. */
+export function runsProgram(pid: number): boolean {
+  const stat = processStat(pid);
+  if (stat === undefined || stat.isKernelThread) return false;
+  return stat.state !== 'Z' || stat.threads > 1;
+}
+
+/** The numbers of the processes that /proc shows. */
+export function processNumbers(): readonly number[] {
+  return numbersIn('/proc');
+}
+
+/** The numbers of the threads of a process; none when it has ended. */
+export function threadsOf(pid: number): readonly number[] {
+  return numbersIn(`/proc/${pid}/task`);
+}
+
+function numbersIn(folder: string): readonly number[] {
+  return namesOrGone(folder).map(Number).filter(Number.isInteger);
 }
 
 /** Every process that /proc shows. */
 export function allProcesses(): readonly ProcessStat[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map((name) => processStat(Number(name)))
+  return processNumbers()
+    .map((pid) => processStat(pid))
     .filter((stat) => stat !== undefined);
 }
 
@@ -54,7 +81,7 @@ export function allProcesses(): readonly ProcessStat[] {
  */
 export function childrenOf(pid: number, threads?: readonly number[]): readonly number[] | undefined {
   const children: number[] = [];
-  for (const thread of threads ?? namesOrGone(`/proc/${pid}/task`)) {
+  for (const thread of threads ?? threadsOf(pid)) {
     const text = readOrGone(`/proc/${pid}/task/${thread}/children`);
     if (text === undefined && !hasChildrenLists()) return undefined;
     for (const child of text?.split(' ') ?? []) if (child !== '') children.push(Number(child));
@@ -137,36 +164,6 @@ export function fdsOfSocket(
 ): readonly number[] {
   const link = `socket:[${inode}]`;
   return files.filter((file) => file.target === link).map((file) => file.fd);
-}
-
-/** By inode, for each of these sockets every process and number by which it is open, as far as we may see. */
-export function holdersOfSockets(inodes: ReadonlySet<number>): ReadonlyMap<number, readonly SocketFd[]> {
-  const found = new Map<number, SocketFd[]>();
-  if (inodes.size === 0) return found;
-  for (const name of namesOrGone('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
-    for (const { fd, target } of openFilesOrForbidden(Number(name))) {
-      const inode = socketInodeOf(target);
-      if (inode === undefined || !inodes.has(inode)) continue;
-      found.set(inode, [...(found.get(inode) ?? []), { pid: Number(name), fd }]);
-    }
-  }
-  return found;
-}
-
-/** A socket in a process. */
-export interface SocketFd {
-  readonly pid: number;
-  readonly fd: number;
-}
-
-function openFilesOrForbidden(pid: number): readonly OpenFile[] {
-  try {
-    return openFiles(pid);
-  } catch (error) {
-    if (isForbidden(error)) return [];
-    throw error;
-  }
 }
 
 /** The flags of an fd as open(2) spells them, O_CLOEXEC included; undefined when it is not there. */

@@ -38,6 +38,7 @@ const SO_ACCEPTCONN = 30;
 const SO_PROTOCOL = 38;
 const SO_DOMAIN = 39;
 const SO_ATTACH_REUSEPORT_CBPF = 51;
+const SO_COOKIE = 57;
 const SO_NETNS_COOKIE = 71;
 export const IPV6_V6ONLY = 26;
 const TCP_INFO = 11;
@@ -127,6 +128,11 @@ export function socketKind(fd: Fd): SocketKind {
 /** The socket's inode number, as in /proc/PID/fd and in sock_diag. */
 export function socketInode(fd: Fd): number {
   return fstatSync(fd).ino;
+}
+
+/** The number that the socket has for itself as long as the system runs, also in sock_diag. Linux >= 4.12. */
+export function socketCookie(fd: Fd): bigint {
+  return socketOption(fd, SOL_SOCKET, SO_COOKIE, 8).readBigUInt64LE(0);
 }
 
 /** The unique number of the socket's network namespace, Linux >= 5.14. @throws {SyscallError} ENOPROTOOPT */
