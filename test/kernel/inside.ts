@@ -13,8 +13,8 @@ export async function inside(
   options?: NetnsOptions,
 ): Promise<unknown> {
   const program = `
-    const kernel = Object.assign({}, ...(await Promise.all([${modules.map(fileOf).join(', ')}].map((file) => import(file)))));
-    const { pinThread } = await import(${fileOf('affinity')});
+    const kernel = Object.assign({}, ...(await Promise.all([${modules.map(kernelFile).join(', ')}].map((file) => import(file)))));
+    const { pinThread } = await import(${kernelFile('affinity')});
     pinThread(0);
     const tell = (value) => console.log('told ' + JSON.stringify(value));
     const codeOf = (work) => { try { work(); return 'ok'; } catch ({ code }) { return code; } };
@@ -23,6 +23,7 @@ export async function inside(
   return JSON.parse((await child.line(/^told (.*)$/))[1] ?? '');
 }
 
-function fileOf(module: string): string {
+/** The built module of src/kernel, quoted for code that imports it. */
+export function kernelFile(module: string): string {
   return JSON.stringify(fileURLToPath(new URL(`../../dist/kernel/${module}.js`, import.meta.url)));
 }
