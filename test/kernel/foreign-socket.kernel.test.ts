@@ -71,7 +71,7 @@ testNeeding('netns')(
   },
 );
 
-testNeeding('MPTCP', existsSync('/proc/sys/net/mptcp') ? undefined : 'the kernel has no MPTCP')(
+testNeeding(['netns', 'mptcp'])(
   'an MPTCP listener tells its protocol, and another cookie than the dump',
   async () => {
     const told = await inside(

@@ -1,4 +1,3 @@
-import { release } from 'node:os';
 import { expect } from 'vitest';
 import { testNeeding } from '../support/needing.js';
 import { inside } from './inside.js';
@@ -145,13 +144,12 @@ testNeeding('netns')('the counts are those of the sockets one by one, however th
   expect(groups).toBe(4);
 });
 
-testNeeding(
-  'Linux 6.8',
-  linuxAtLeast(6, 8) ? undefined : 'the kernel tells nothing of bound sockets before 6.8',
-)('bound sockets of the port are told, those of its neighbours are not', async () => {
-  const told = await inside(
-    ['lab-socket', 'sock-diag'],
-    `${SOCKETS}
+testNeeding(['netns', 'bound sockets'])(
+  'bound sockets of the port are told, those of its neighbours are not',
+  async () => {
+    const told = await inside(
+      ['lab-socket', 'sock-diag'],
+      `${SOCKETS}
     bound('127.0.0.2', PORT);
     for (const port of [PORT - 1, PORT + 1, PORT + 2]) {
       bound('127.0.0.1', port);
@@ -159,23 +157,19 @@ testNeeding(
     }
     const ports = (view) => [view.sockets, view.leftovers].map((rows) => rows.map(({ state, local }) => state + ' ' + local.port).sort());
     tell([tcpPort(PORT), tcpPort({ from: PORT, to: PORT + 1 }), tcpPort()].map(ports));`,
-  );
-  const all = (...ports: number[]): string[][] => [
-    [...ports, PORT].sort().map((port) => `CLOSE ${port}`),
-    ports.map((port) => `TIME_WAIT ${port}`),
-  ];
-  const listening = (ports: number[]): string[] => ports.map((port) => `LISTEN ${port}`);
-  const [one, two, every] = told as [string[][], string[][], string[][]];
-  expect(one).toEqual([[`CLOSE ${PORT}`], []]);
-  expect(two).toEqual([[...(all(PORT + 1)[0] ?? []), ...listening([PORT + 1])], all(PORT + 1)[1]]);
-  const neighbours = [PORT - 1, PORT + 1, PORT + 2];
-  expect(every).toEqual([
-    [...(all(...neighbours)[0] ?? []), ...listening(neighbours)],
-    all(...neighbours)[1],
-  ]);
-});
-
-function linuxAtLeast(major: number, minor: number): boolean {
-  const [first = 0, second = 0] = release().split('.').map(Number);
-  return first > major || (first === major && second >= minor);
-}
+    );
+    const all = (...ports: number[]): string[][] => [
+      [...ports, PORT].sort().map((port) => `CLOSE ${port}`),
+      ports.map((port) => `TIME_WAIT ${port}`),
+    ];
+    const listening = (ports: number[]): string[] => ports.map((port) => `LISTEN ${port}`);
+    const [one, two, every] = told as [string[][], string[][], string[][]];
+    expect(one).toEqual([[`CLOSE ${PORT}`], []]);
+    expect(two).toEqual([[...(all(PORT + 1)[0] ?? []), ...listening([PORT + 1])], all(PORT + 1)[1]]);
+    const neighbours = [PORT - 1, PORT + 1, PORT + 2];
+    expect(every).toEqual([
+      [...(all(...neighbours)[0] ?? []), ...listening(neighbours)],
+      all(...neighbours)[1],
+    ]);
+  },
+);

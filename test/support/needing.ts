@@ -1,10 +1,15 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { release } from 'node:os';
 import { type TestContext, test } from 'vitest';
 import type { NodeVersion, Requirement } from '../../scripts/requirements.js';
 import { whyNoNetns } from './netns.js';
 import { whyMissing } from './requirement.js';
 
 /** What `whyMissingNeed` can find out by itself. */
-export type Need = 'netns' | 'root' | 'user' | Requirement | NodeVersion;
+export type Need = 'netns' | 'root' | 'user' | KernelNeed | Requirement | NodeVersion;
+
+/** `bound sockets`: the kernel tells which sockets are bound and no more. */
+export type KernelNeed = 'cgroup v2' | 'mptcp' | 'bound sockets';
 
 export type TestNeeding = (title: string, run: (context: TestContext) => unknown, timeoutMs?: number) => void;
 
@@ -49,7 +54,18 @@ export function whyMissingNeed(need: Need): string | undefined {
   if (need === 'root') return process.getuid?.() === 0 ? undefined : 'this test runs as root only';
   if (need === 'user')
     return process.getuid?.() === 0 ? 'this test runs as an ordinary user only' : undefined;
+  if (need === 'cgroup v2')
+    return / - cgroup2 /.test(readFileSync('/proc/self/mountinfo', 'latin1'))
+      ? undefined
+      : 'no cgroup v2 is mounted';
+  if (need === 'mptcp') return existsSync('/proc/sys/net/mptcp') ? undefined : 'the kernel has no MPTCP';
+  if (need === 'bound sockets') return linuxAtLeast(6, 8) ? undefined : 'the kernel is older than Linux 6.8';
   return whyMissing(need);
+}
+
+function linuxAtLeast(major: number, minor: number): boolean {
+  const [first = 0, second = 0] = release().split('.').map(Number);
+  return first > major || (first === major && second >= minor);
 }
 
 function skippedNeeds(): string[] {
