@@ -72,10 +72,12 @@ export async function labFuzz(flags: FuzzFlags): Promise<void> {
 export async function labAblate(flags: {
   readonly programs: number;
   readonly seed: number;
+  /** False with --no-scenarios. */
+  readonly scenarios: boolean;
   readonly json?: boolean;
 }): Promise<void> {
   const kernel = kernelVersion(release());
-  const scenarios = builtInScenarios();
+  const scenarios = flags.scenarios ? builtInScenarios() : [];
   const rows: AblationRow[] = [];
   const whole = { rule: 'nothing left out', mix: 'tcp' as Mix, kernel };
   for (const { rule, mix, kernel: without } of [
@@ -145,15 +147,16 @@ function describeFound(found: Found, reproduced: boolean, seed: number): string 
   const id = `fuzz-${seed}-${found.index}`;
   const title = `${call.call}: ${what}: the model says ${model}, the kernel ${kernel}`;
   const text = writeScenario(id, title, found.program, found.outcomes);
-  return `# program ${found.index}${reproduced ? '' : ', which did not disagree when it was run once more'}\n${text}`;
+  return `# program ${found.index}${reproduced ? '' : ', which did not disagree in 20 runs more'}\n${text}`;
 }
 
 function describeRun(run: FuzzRun, missed: readonly string[], { seed, mix }: FuzzFlags): string {
-  const { programs, calls, notModelled, lost, disagreements, seconds } = run;
+  const { programs, calls, notModelled, lost, disagreements, flaky, seconds } = run;
   const rate = (programs / seconds).toFixed(0);
   const lines = [
     `${programs} ${mix} programs, ${calls} calls, seed ${seed}: ${disagreements} disagreements, ${rate} programs/s`,
     `left out because the model does not know: ${notModelled} calls; ended early for the same reason: ${lost} programs`,
+    ...(flaky === 0 ? [] : [`${flaky} disagreed once and never again in 20 runs more: no disagreement`]),
     'how often each rule took part:',
     ...[...run.rules]
       .sort((a, b) => b[1] - a[1])

@@ -221,6 +221,7 @@ function describeLab(): Command {
     command('ablate')
       .description('leave out one rule at a time: in how many programs would the kernel contradict?')
       .addOption(count('--programs <n>', 'for each rule', 5_000))
+      .option('--no-scenarios', 'random programs alone')
       .addOption(count('--seed <n>', 'the same seed gives the same programs', 1))
       .option('--json', 'print JSON')
       .addHelpText('after', examples('holdfast lab ablate', 'holdfast lab ablate --programs 100000 --json'))

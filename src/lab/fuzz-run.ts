@@ -25,6 +25,8 @@ export interface FuzzRun {
   readonly notModelled: number;
   readonly lost: number;
   readonly disagreements: number;
+  /** Programs that disagreed once and in none of 20 runs more: an accident, such as a signal or an errno that was lost. */
+  readonly flaky: number;
   readonly seconds: number;
   readonly rules: ReadonlyMap<RuleId, number>;
 }
@@ -66,6 +68,7 @@ function total(tallies: readonly FuzzTally[], seconds: number): FuzzRun {
     notModelled: add(({ notModelled }) => notModelled),
     lost: add(({ lost }) => lost),
     disagreements: add(({ disagreements }) => disagreements),
+    flaky: add(({ flaky }) => flaky),
     seconds,
     rules: counts,
   };

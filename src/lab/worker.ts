@@ -44,6 +44,8 @@ export interface FuzzTally {
   readonly notModelled: number;
   readonly lost: number;
   readonly disagreements: number;
+  /** Programs that disagreed once and never again. */
+  readonly flaky: number;
   readonly done: boolean;
   readonly rules: readonly (readonly [RuleId, number])[];
 }
@@ -51,6 +53,10 @@ export interface FuzzTally {
 const REPORT_EVERY_MS = 500;
 /** A model that is wrong in one thing is wrong in many programs: the first few tell. */
 const SHRINK_AT_MOST = 5;
+/** As for shrinking; the others are believed. */
+const CONFIRM_AT_MOST = 20;
+/** How often a program is run once more, on other ports each time, before what it showed is taken for an accident. */
+const REPLAYS = 20;
 
 process.once('message', (task: Task) => {
   work(task)
@@ -89,22 +95,22 @@ function playOne(scenario: Scenario, { kernel, goesOn }: Extract<Task, { type: '
 async function fuzz({ mix, seed, from, to, kernel, shrinks, privileged }: FuzzTask): Promise<void> {
   const fuzzer = new Fuzzer({ mix, seed, kernel, privileged });
   let disagreements = 0;
+  let flaky = 0;
   const progress = (done: boolean): void => {
     const { programs, calls, notModelled, lost, rules } = fuzzer.tally;
-    tell({ type: 'progress', programs, calls, notModelled, lost, disagreements, done, rules: [...rules] });
+    const counts = { programs, calls, notModelled, lost, disagreements, flaky };
+    tell({ type: 'progress', ...counts, done, rules: [...rules] });
   };
   let told = performance.now();
   for (let index = from; index < to; index++) {
     const found = fuzzer.runRandom(index);
     if (found !== undefined) {
-      disagreements++;
-      if (shrinks && disagreements <= SHRINK_AT_MOST) {
-        const again = fuzzer.replay(found);
-        tell({
-          type: 'found',
-          found: again === undefined ? found : fuzzer.shrink(again),
-          reproduced: again !== undefined,
-        });
+      const again = disagreements < CONFIRM_AT_MOST ? replay(fuzzer, found) : found;
+      if (again === undefined) flaky++;
+      else disagreements++;
+      if (shrinks && (again === undefined || disagreements <= SHRINK_AT_MOST)) {
+        const shortest = again === undefined ? found : fuzzer.shrink(again);
+        tell({ type: 'found', found: shortest, reproduced: again !== undefined });
       }
     }
     if (performance.now() - told > REPORT_EVERY_MS) {
@@ -114,6 +120,15 @@ async function fuzz({ mix, seed, from, to, kernel, shrinks, privileged }: FuzzTa
     }
   }
   progress(true);
+}
+
+/** What the program shows when it is run once more; where the kernel chooses freely that may take several times. */
+function replay(fuzzer: Fuzzer, found: Found): Found | undefined {
+  for (let tries = 0; tries < REPLAYS; tries++) {
+    const again = fuzzer.replay(found);
+    if (again !== undefined) return again;
+  }
+  return undefined;
 }
 
 function tell(report: Report): void {

@@ -5,7 +5,16 @@ import { type RuleId, rules } from '../../src/model/rules.js';
 
 function run(...reached: readonly RuleId[]): FuzzRun {
   const counts = new Map(reached.map((rule) => [rule, 1]));
-  return { programs: 1, calls: 1, notModelled: 0, lost: 0, disagreements: 0, seconds: 1, rules: counts };
+  return {
+    programs: 1,
+    calls: 1,
+    notModelled: 0,
+    lost: 0,
+    disagreements: 0,
+    flaky: 0,
+    seconds: 1,
+    rules: counts,
+  };
 }
 
 const all = Object.keys(rules) as RuleId[];

@@ -50,7 +50,8 @@ test.each([
 
 test('every kind of call is made, and both ends of it are met', () => {
   const ends = new Map<string, Set<boolean>>();
-  for (const seed of SEEDS) {
+  // Pauses are rare: each costs the comparison with the kernel its time.
+  for (let seed = 1; seed <= 1_000; seed++) {
     const { program, outcomes } = runOnModel(seed, 'tcp');
     program.calls.forEach(({ call }, index) => {
       ends.set(call, (ends.get(call) ?? new Set()).add(outcomes[index] === 'ok'));

@@ -25,6 +25,7 @@ export interface FuzzReport {
   readonly notModelled: number;
   readonly lost: number;
   readonly disagreements: number;
+  readonly flaky: number;
   readonly rules: Readonly<Record<string, number>>;
   readonly neverReached: readonly string[];
   readonly files: readonly string[];
