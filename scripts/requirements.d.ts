@@ -8,6 +8,8 @@ export type Requirement =
   | 'python3'
   | 'ip'
   | 'ss'
+  | 'lsof'
+  | 'fuser'
   | 'unshare'
   | 'nsenter'
   | 'setpriv'

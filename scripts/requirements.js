@@ -25,6 +25,8 @@ export const requirements = {
   python3: { packages: ['python3'], binary: 'python3' },
   ip: { packages: ['iproute2'], binary: 'ip' },
   ss: { packages: ['iproute2'], binary: 'ss' },
+  lsof: { packages: ['lsof'], binary: 'lsof' },
+  fuser: { packages: ['psmisc'], binary: 'fuser' },
   unshare: { packages: ['util-linux'], binary: 'unshare' },
   nsenter: { packages: ['util-linux'], binary: 'nsenter' },
   setpriv: { packages: ['util-linux'], binary: 'setpriv' },

@@ -7,6 +7,7 @@ export type HoldfastErrorCode =
   | 'ERR_HOLDFAST_LAB'
   | 'ERR_HOLDFAST_NAME'
   | 'ERR_HOLDFAST_NAME_TAKEN'
+  | 'ERR_HOLDFAST_NOT_FREED'
   | 'ERR_HOLDFAST_NOT_RUNNING'
   | 'ERR_HOLDFAST_OPTION'
   | 'ERR_HOLDFAST_SCENARIO'
@@ -35,6 +36,34 @@ export function errorCode(error: unknown): string | undefined {
 export function isForbidden(error: unknown): boolean {
   const code = errorCode(error);
   return code === 'EACCES' || code === 'EPERM';
+}
+
+/** A failure of bind, listen or connect, as Node and system calls give it. */
+export interface AddressError extends Error {
+  readonly code: string;
+  readonly port: number;
+  readonly address?: unknown;
+  readonly syscall?: unknown;
+}
+
+/**
+ * The failure for an address of a port that a diagnosis could explain (EADDRINUSE, EADDRNOTAVAIL, EACCES): the error
+ * itself, its `cause`, or one of the `errors` of an AggregateError. Never throws.
+ */
+export function addressErrorIn(error: unknown): AddressError | undefined {
+  try {
+    const { cause, errors } = Object(error) as { readonly cause?: unknown; readonly errors?: unknown };
+    return [error, cause, ...(Array.isArray(errors) ? errors : [])].find(isAddressError);
+  } catch {
+    // Anything can be thrown: a getter, or a proxy, that throws itself.
+    return undefined;
+  }
+}
+
+function isAddressError(error: unknown): error is AddressError {
+  if (!['EADDRINUSE', 'EADDRNOTAVAIL', 'EACCES'].includes(errorCode(error) ?? '')) return false;
+  const { port } = error as { readonly port?: unknown };
+  return typeof port === 'number' && port > 0;
 }
 
 /** The text of anything that was thrown. */

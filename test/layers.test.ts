@@ -14,6 +14,8 @@ const source = fileURLToPath(new URL('../src/', import.meta.url));
 
 /** Files at the root that every layer may import; they themselves import one another only. */
 const FOR_ALL = ['errors.ts', 'platform.ts', 'version.ts'];
+/** What the package exports. */
+const ENTRIES = ['index.ts', 'explain.ts'];
 /** Reads numbers of the system and nothing else. */
 const SIGNALS: Arrow = { from: 'model/signals.ts', to: 'node:os' };
 
@@ -71,6 +73,8 @@ const BAD: readonly Arrow[] = [
   { from: 'model/x.ts', to: 'koffi' },
   { from: 'index.ts', to: 'koffi' },
   { from: 'index.ts', to: 'cli/run.ts' },
+  { from: 'explain.ts', to: 'cli/why.ts' },
+  { from: 'diagnosis/x.ts', to: 'explain.ts' },
   { from: 'keeper/x.ts', to: '../test/support/ports.js' },
 ];
 
@@ -92,6 +96,7 @@ const GOOD: readonly Arrow[] = [
   { from: 'kernel/x.ts', to: 'node:fs' },
   { from: 'cli/x.ts', to: 'index.ts' },
   { from: 'index.ts', to: 'keeper/keeper.ts' },
+  { from: 'explain.ts', to: 'diagnosis/explain.ts' },
   { from: 'platform.ts', to: 'errors.ts' },
   SIGNALS,
 ];
@@ -127,7 +132,7 @@ function whyNotPackage(from: string, to: string): string | undefined {
 
 /** Higher may import lower. Every folder that is not named is a feature. */
 function rankOf(file: string): number {
-  if (file === 'index.ts') return 3;
+  if (ENTRIES.includes(file)) return 3;
   switch (folderOf(file)) {
     case 'cli':
       return 4;

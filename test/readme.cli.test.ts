@@ -105,7 +105,7 @@ test(
 
 testNeeding('netns')('the installed commands do what the README says', async () => {
   const netns = await openNetns();
-  const [simple, look, listen, doctor, predict, lab] = blocksUnder('Commands', 'sh');
+  const [simple, look, listen, doctor, why, predict, lab] = blocksUnder('Commands', 'sh');
   const folder = temporaryFolder();
   copyServer(folder);
   const keeper = await startBlock(simple, { cwd: folder, netns });
@@ -118,6 +118,8 @@ testNeeding('netns')('the installed commands do what the README says', async () 
   expect(shops.stdout).toMatch(/^shop: serving/);
   await interrupt(shop);
   expect((await runBlock(doctor, { cwd: folder, netns })).stdout).toContain('holdfast run works here');
+  const free = await runBlock(why, { cwd: folder, netns });
+  expect(free).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Port 8080 is free/) });
   expect((await runBlock(predict, { cwd: folder, netns })).stdout).toContain('would succeed [port-free]');
   const tried = await runBlock(lab, { cwd: folder, netns });
   expect(tried.code).toBe(0);
@@ -151,10 +153,10 @@ test('the examples of the library compile and run', async () => {
   cpSync(join(prefix, 'lib/node_modules/holdfast'), join(folder, 'node_modules/holdfast'), {
     recursive: true,
   });
-  const [example] = blocksUnder('Library', 'js');
+  const [example, diagnosis] = blocksUnder('Library', 'js');
   const [using] = blocksUnder('Library', 'ts');
   const [short] = blocksOf(readFileSync(join(project, 'docs/keeper.md'), 'utf8'), 'js');
-  for (const [name, block] of Object.entries({ example, using, short })) {
+  for (const [name, block] of Object.entries({ example, diagnosis, using, short })) {
     expect(block?.code).toContain("from 'holdfast'");
     writeFileSync(join(folder, `${name}.ts`), block?.code ?? '');
   }
@@ -171,6 +173,19 @@ test('the examples of the library compile and run', async () => {
   const two = await node('using.js');
   expect(two).toMatchObject({ code: 0, stderr: '' });
   expect(two.stdout).toMatch(/^starting$/m);
+
+  const holder = start([process.execPath, 'server.js'], { cwd: folder, env: { ...env, PORT: String(port) } });
+  await holder.listening(port);
+  const [preload] = blocksUnder('Library', 'sh');
+  const dying = await run(shellCommand(preload), { cwd: folder, env: { ...env, PORT: String(port) } });
+  expect(dying.stderr).toContain(`(pid ${holder.pid})`);
+  expect(dying.stderr).toContain('Error: listen EADDRINUSE');
+  const three = await node('diagnosis.js');
+  expect(three).toMatchObject({ code: 0, stderr: '' });
+  expect(three.stdout).toContain(`held Port ${port} on 127.0.0.1 is held by `);
+  expect(three.stdout).toContain('What a bind does');
+  expect(three.stdout).toMatch(/yes 1\ntrue\n$/);
+  await holder.end();
 });
 
 test('uninstalling leaves nothing', async () => {
@@ -211,7 +226,8 @@ const COMPILER = {
 /** Runs a block to its end, every line of which must succeed. */
 function runBlock(block: Block | undefined, { cwd, netns }: { cwd: string; netns?: Netns }) {
   const command = shellCommand(block);
-  return run(netns?.command(command) ?? command, { cwd, env });
+  // Some install packages.
+  return run(netns?.command(command) ?? command, { cwd, env, timeoutMs: INSTALL_MS });
 }
 
 /** Runs a block that keeps a server, and waits until it does. */

@@ -1,17 +1,30 @@
 import { writeSync } from 'node:fs';
+import type { WhyReport } from '../diagnosis/report.js';
 import { describeStranger, type Notice } from '../keeper/notices.js';
 import { formatDuration } from './duration.js';
 
 const STDERR = 2;
 
-/** Prints notices on stderr: short lines, or JSON lines of pino. */
-export async function noticeLog(format: 'text' | 'json'): Promise<(notice: Notice) => void> {
+/** Who has an address that the server could not have. */
+export interface Diagnosis {
+  readonly type: 'diagnosis';
+  readonly report: WhyReport;
+  /** The report in words, of several lines. */
+  readonly text: string;
+}
+
+/** Prints notices on stderr: short lines and what was found out, or JSON lines of pino. */
+export async function noticeLog(format: 'text' | 'json'): Promise<(notice: Notice | Diagnosis) => void> {
   if (format === 'text') {
-    return (notice) => writeLine(`holdfast: ${describeNotice(notice)}\n`);
+    return (notice) =>
+      writeLine(`holdfast: ${notice.type === 'diagnosis' ? notice.text : describeNotice(notice)}\n`);
   }
   const { default: pino } = await import('pino');
   const log = pino({ base: { name: 'holdfast' } }, { write: writeLine });
-  return (notice) => log[levelOf(notice)](notice, describeNotice(notice));
+  return (notice) => {
+    if (notice.type !== 'diagnosis') log[levelOf(notice)](notice, describeNotice(notice));
+    else log.warn({ type: notice.type, report: notice.report }, notice.report.summary);
+  };
 }
 
 /** One notice as a person reads it. */
@@ -33,6 +46,8 @@ export function describeNotice(notice: Notice): string {
       return `pid ${notice.pid} may not bind ${notice.address}: run the keeper as root, with --listen and --user for the server`;
     case 'exited':
       return `pid ${notice.pid} ${notice.signal === null ? `exited with ${notice.code}` : `ended by ${notice.signal}`}`;
+    case 'never-listened':
+      return `pid ${notice.pid} bound ${notice.addresses.join(', ')} and ended before it listened`;
     case 'daemonized':
       return `the server went into the background; following pid ${notice.pids.join(', ')}`;
     case 'restarting':

@@ -1,11 +1,9 @@
 import { Command, CommanderError, Option } from 'commander';
-import { errorCode, errorText, HoldfastError } from '../errors.js';
+import { HoldfastError } from '../errors.js';
 import { requireLinux } from '../platform.js';
 import { version } from '../version.js';
 import { parseDuration } from './duration.js';
-
-/** Exit code for wrong usage and for failures of holdfast itself. */
-const TROUBLE = 2;
+import { reportFailure, TROUBLE } from './failure.js';
 
 /** Signals that can ask a server to end. */
 const STOP_SIGNALS = [
@@ -19,7 +17,9 @@ export async function runProgram(argv: readonly string[]): Promise<void> {
   try {
     await program.parseAsync(argv, { from: 'user' });
   } catch (error) {
-    process.exitCode = exitCodeFor(error);
+    // commander has printed its own message, or the help that was asked for.
+    if (!(error instanceof CommanderError)) reportFailure(error);
+    else process.exitCode = error.exitCode === 0 ? 0 : TROUBLE;
   }
 }
 
@@ -34,6 +34,9 @@ export function describeProgram(): Command {
   program.addCommand(describeRun());
   program.addCommand(describeStatus());
   program.addCommand(describeStop());
+  program.addCommand(describeWhy());
+  program.addCommand(describeFree());
+  program.addCommand(describeWait());
   program.addCommand(describeDoctor());
   program.addCommand(describePredict());
   program.addCommand(describeLab());
@@ -116,6 +119,73 @@ function describeStop(): Command {
       requireLinux('holdfast stop');
       const { stop } = await import('./stop.js');
       await stop(name, options);
+    });
+}
+
+function describeWhy(): Command {
+  return command('why')
+    .description('tell who and what holds a port, why a bind fails, and what frees it')
+    .argument('[port...]', '8080, 127.0.0.1:8080, [::1]:8080, 8000-8010')
+    .option('--all', 'every port that is held, a line each')
+    .option('--udp', 'UDP ports; otherwise TCP')
+    .option('-v, --verbose', 'every socket, process and bind, with the rules of the kernel')
+    .addOption(
+      new Option('--netns <which>', 'also look into other network namespaces (as root)').choices(['all']),
+    )
+    .option('--no-probe', 'try no bind; tell only what is expected')
+    .option('--json', 'print JSON')
+    .addHelpText(
+      'after',
+      `\nExit code: 0 free, 1 held, 2 wrong usage, 3 cannot be told, 4 free but a bind fails for another reason\n${examples('holdfast why 8080', 'holdfast why [::1]:3000 8000-8010 --json')}`,
+    )
+    .action(async (words: string[], options) => {
+      requireLinux('holdfast why');
+      const { whyCommand } = await import('./why.js');
+      whyCommand(words, options);
+    });
+}
+
+function describeFree(): Command {
+  return command('free')
+    .description('free a port: end who holds it, remove what is left of connections')
+    .argument('<port>', '8080, 127.0.0.1:8080, [::1]:8080')
+    .option('-y, --yes', 'do it without asking')
+    .option('--dry-run', 'only tell what would be done')
+    .option('--host <address>', 'only what is in the way of this address')
+    .option('--time-wait', 'also remove what is left in TIME_WAIT afterwards (root)')
+    .option('--connection', "reset a client's connection that has the port as its own end (root)")
+    .option('--udp', 'a UDP port; otherwise TCP')
+    .addOption(time('--timeout <time>', 'from SIGTERM to SIGKILL', 5))
+    .option('--json', 'print JSON')
+    .addHelpText('after', examples('holdfast free 8080', 'holdfast free 8080 -y --time-wait'))
+    .action(async (word: string, options) => {
+      requireLinux('holdfast free');
+      const { freeCommand } = await import('./free.js');
+      await freeCommand(word, options);
+    });
+}
+
+function describeWait(): Command {
+  return command('wait')
+    .description('wait until a port is free, or until somebody listens on it')
+    .argument('<port>', '8080, 127.0.0.1:8080, [::1]:8080')
+    .option('--free', 'until a bind is expected to succeed')
+    .option('--listening', 'until somebody listens')
+    .option('--udp', 'a UDP port; otherwise TCP')
+    .addOption(
+      new Option('--timeout <time>', 'give up after this time, with exit code 1 (default: never)').argParser(
+        parseDuration,
+      ),
+    )
+    .option('--json', 'print JSON')
+    .addHelpText(
+      'after',
+      examples('holdfast wait 8080 --free', 'holdfast wait 8080 --listening --timeout 10s'),
+    )
+    .action(async (word: string, options) => {
+      requireLinux('holdfast wait');
+      const { waitCommand } = await import('./wait.js');
+      await waitCommand(word, options);
     });
 }
 
@@ -219,7 +289,9 @@ function describeLab(): Command {
   );
   lab.addCommand(
     command('ablate')
-      .description('leave out one rule at a time: in how many programs would the kernel contradict?')
+      .description(
+        'leave out one rule at a time: in how many programs and in which scenarios would the kernel contradict?',
+      )
       .addOption(count('--programs <n>', 'for each rule', 5_000))
       .option('--no-scenarios', 'random programs alone')
       .addOption(count('--seed <n>', 'the same seed gives the same programs', 1))
@@ -307,20 +379,4 @@ function parseSignal(value: string): string {
     'ERR_HOLDFAST_OPTION',
     `"${value}" is no signal to stop a server with; those are ${STOP_SIGNALS.join(', ')}`,
   );
-}
-
-function exitCodeFor(error: unknown): number {
-  // commander has printed its own message, or the help that was asked for.
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : TROUBLE;
-  const code = errorCode(error);
-  process.stderr.write(`holdfast: ${errorText(error)}${code === undefined ? '' : ` [${code}]`}\n`);
-  if (!(error instanceof HoldfastError)) return TROUBLE;
-  return commandExitCode(error) ?? TROUBLE;
-}
-
-/** As shells do: 127 for a program that is not there, 126 for one that may not be run. */
-function commandExitCode({ code, cause }: HoldfastError): number | undefined {
-  if (code !== 'ERR_HOLDFAST_COMMAND') return undefined;
-  const reason = typeof cause === 'object' && cause !== null && 'code' in cause ? cause.code : undefined;
-  return reason === 'ENOENT' ? 127 : 126;
 }

@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
-import { HoldfastError } from '../errors.js';
+import { addressErrorIn, HoldfastError } from '../errors.js';
 import { Keeper, type ProcessDuties } from '../keeper/keeper.js';
 import type { RestartPolicy } from '../keeper/lifecycle.js';
 import type { Notice } from '../keeper/notices.js';
@@ -8,6 +8,8 @@ import type { KeepOptions } from '../keeper/options.js';
 import { openFilesLimit, setOpenFilesLimit } from '../kernel/limits.js';
 import { openFiles, processStat } from '../kernel/procfs.js';
 import { restoreModes, terminalModes } from '../kernel/terminal.js';
+import { formatAddress } from '../model/address.js';
+import { BindFailures } from './bind-failures.js';
 import { explainTrap } from './explain-trap.js';
 import { noticeLog } from './notice-log.js';
 
@@ -34,8 +36,12 @@ export async function run(command: readonly string[], flags: RunFlags): Promise<
   setFlagsFromString('--no-opt');
   const log = await noticeLog(flags.log);
   const modes = terminalModes(STDIN);
+  const bindFailures = new BindFailures(log);
   const onNotice = (notice: Notice): void => {
-    log(notice);
+    if (notice.type === 'held' || notice.type === 'served-again') bindFailures.forget();
+    // Told by what stands behind it, or not at all: that it has ended is told anyway.
+    if (notice.type === 'never-listened') bindFailures.add(notice.addresses);
+    else log(notice);
     // A server that died in raw mode would leave the terminal without echo. From the background it is not ours to set.
     if (notice.type === 'exited' && modes && isInForeground()) restoreModes(STDIN, modes);
   };
@@ -43,10 +49,11 @@ export async function run(command: readonly string[], flags: RunFlags): Promise<
   const ignoresHangup = isUnderNohup();
   const options = { ...keepOptions(command, flags), onNotice };
   const keeperIsThere = handleSignals(ignoresHangup);
-  const keeper = await startKeeper(options, {
-    reapsAll: true,
-    ignoresHangup,
-    serviceEnv: process.env,
+  const duties = { reapsAll: true, ignoresHangup, serviceEnv: process.env };
+  const keeper = await startKeeper(options, duties).catch(async (error: unknown) => {
+    bindFailures.add(takenAddresses(error));
+    await bindFailures.done();
+    throw error;
   });
   keeperIsThere(keeper);
   // Whatever goes wrong in the keeper from here on, its server and its clients are better off with it than without.
@@ -54,6 +61,7 @@ export async function run(command: readonly string[], flags: RunFlags): Promise<
     log({ type: 'warning', text: `a fault of holdfast, please report it: ${error.stack ?? error.message}` });
   });
   const { exitCode } = await keeper.exited;
+  await bindFailures.done();
   process.exit(exitCode);
 }
 
@@ -71,6 +79,14 @@ function keepOptions(command: readonly string[], flags: RunFlags): KeepOptions {
     ...(flags.user === undefined ? {} : { user: flags.user }),
     ...(flags.group === undefined ? {} : { group: flags.group }),
   };
+}
+
+/** The address of `--listen` that somebody else has. */
+function takenAddresses(error: unknown): readonly string[] {
+  if (!(error instanceof HoldfastError) || error.code !== 'ERR_HOLDFAST_ADDRESS_TAKEN') return [];
+  const { address, port } = addressErrorIn(error) ?? {};
+  if (typeof address !== 'string' || port === undefined) return [];
+  return [formatAddress({ family: address.includes(':') ? 'ipv6' : 'ipv4', host: address, port })];
 }
 
 /** Where there can be no trap, goes on without when the server's sockets are in good hands all the same. */

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorCode, HoldfastError } from '../errors.js';
 import { askKeeper } from '../keeper/control.js';
-import { checkName, defaultName, readState, stateFiles } from '../keeper/state.js';
+import { checkName, readState, stateFiles } from '../keeper/state.js';
 import { isAlive } from '../keeper/tree.js';
+import { defaultName } from '../model/keeper-name.js';
 import { formatDuration } from './duration.js';
 
 const LOOK_EVERY_MS = 20;

@@ -1,25 +1,8 @@
 import type { SocketFd } from '../kernel/fd-walk.js';
-import { formatAddress, type InetAddress } from '../model/address.js';
-import { predictBind } from '../model/bind.js';
+import { formatAddress } from '../model/address.js';
 import { type Rule, type RuleId, rules } from '../model/rules.js';
-import { assumptions, type SeenSocket, worldOf } from '../model/seen.js';
-import { type Id, newSocket, type Protocol, type Socket, type Verdict, type World } from '../model/world.js';
-import { type LiveView, lookAtPort } from './live-world.js';
-
-/** The socket that is to be bound. */
-export interface PredictRequest {
-  readonly protocol: Protocol;
-  readonly address: InetAddress;
-  readonly uid: number;
-  readonly reuse: boolean;
-  readonly reusePort: boolean;
-  /** Undefined: as net.ipv6.bindv6only says. */
-  readonly v6only: boolean | undefined;
-  readonly device: string;
-  readonly freebind: boolean;
-  /** Whether the caller has CAP_NET_BIND_SERVICE. */
-  readonly mayBindLow: boolean;
-}
+import { type BindRequest, type Foreseen, foresightFor } from './foresight.js';
+import { lookAtPorts, type Origin, type PortView } from './port-view.js';
 
 /** One way in which the call may go. */
 export interface Prediction {
@@ -47,46 +30,26 @@ export interface PredictReport {
 }
 
 /** What a bind would do on this machine now. @throws {SyscallError} the kernel has no inet_diag */
-export function predictLive(request: PredictRequest): PredictReport {
-  return predictFrom(lookAtPort(request.protocol, request.address.port), request);
+export function predictLive(request: BindRequest): PredictReport {
+  const { port } = request.address;
+  // For a port of the kernel's choice all count, but not their flags.
+  const ports = port === 0 ? undefined : port;
+  return predictFrom(lookAtPorts(request.protocol, ports, { holders: port !== 0 }), request);
 }
 
 /** The same for what was seen before. Pure. */
-export function predictFrom(view: LiveView, request: PredictRequest): PredictReport {
-  const outcomes = new Map<string, Prediction>();
-  for (const assumed of assumptions(request.uid)) {
-    const world = worldOf(view.sockets, view.given, assumed);
-    const verdict = predictBind(world, askerFor(world, request), request);
-    const prediction = describe(view, verdict);
-    // By what decides, not by whom it meets first.
-    outcomes.set(
-      `${prediction.ok} ${prediction.code}`,
-      outcomes.get(`${prediction.ok} ${prediction.code}`) ?? prediction,
-    );
-  }
-  const all = [...outcomes.values()];
+export function predictFrom(view: PortView, request: BindRequest): PredictReport {
+  const { foresee, origins } = foresightFor(view);
+  const outcomes = foresee(request).map(describe);
+  const { name, verified } = view.machine.kernel;
   return {
-    outcomes: all,
-    unknown: all.length > 1 ? unknownParts(view) : [],
-    kernel: { name: view.given.kernel.name, verified: view.given.kernel.verified },
+    outcomes,
+    unknown: outcomes.length > 1 ? unknownParts(origins) : [],
+    kernel: { name, verified },
   };
 }
 
-function askerFor(world: World, request: PredictRequest): Socket {
-  const { protocol, address, uid, reuse, reusePort, v6only, device, freebind } = request;
-  const fresh = newSocket(protocol, address.family, world, uid, 'asker');
-  return {
-    ...fresh,
-    id: 0,
-    reuse,
-    reusePort,
-    device,
-    freebind,
-    v6only: address.family === 'ipv6' && (v6only ?? fresh.v6only),
-  };
-}
-
-function describe(view: LiveView, verdict: Verdict): Prediction {
+function describe({ verdict, holder }: Foreseen): Prediction {
   const rule: Rule = rules[verdict.rule];
   return {
     ok: verdict.ok,
@@ -94,34 +57,32 @@ function describe(view: LiveView, verdict: Verdict): Prediction {
     rule: verdict.rule,
     says: rule.says,
     kernel: rule.kernel,
-    holder: verdict.ok || verdict.holder === undefined ? null : holderOf(view, verdict.holder),
+    holder: holder === undefined ? null : describeHolder(holder),
   };
 }
 
-function holderOf({ sockets, holders }: LiveView, id: Id): Prediction['holder'] {
-  const socket = sockets[id - 1];
-  if (socket === undefined) return null;
-  const { state, local, peer, uid } = socket;
+function describeHolder({ seen, sockets }: Origin): Prediction['holder'] {
+  const { state, local, peer, uid } = seen;
   return {
     state,
     local: formatAddress(local),
     peer: peer.port === 0 ? null : formatAddress(peer),
     uid,
-    holders: holders[id - 1] ?? [],
+    holders: sockets.flatMap(({ holders }) => holders),
   };
 }
 
-function unknownParts({ sockets, holders }: LiveView): readonly string[] {
-  const hidden = sockets.filter(({ reuse }) => reuse === undefined);
-  const parts = hidden.map((socket) => describeHidden(socket));
+/** What could not be seen and may decide about a bind, in words. */
+export function unknownParts(origins: readonly Origin[]): readonly string[] {
+  const hidden = origins.filter(({ seen }) => seen.reuse === undefined).map(describeHidden);
   const remembers =
-    holders.length > 0
+    origins.length > 0
       ? ['what the port remembers of binds with SO_REUSEPORT (the kernel shows it to nobody)']
       : [];
-  return [...new Set([...parts, ...remembers])];
+  return [...new Set([...hidden, ...remembers])];
 }
 
-function describeHidden({ state, local, uid, isOrphan }: SeenSocket): string {
+function describeHidden({ seen: { state, local, uid, isOrphan } }: Origin): string {
   const whose = isOrphan ? '' : ` of uid ${uid}`;
   return `whether ${formatAddress(local)} in ${state}${whose} has SO_REUSEADDR or SO_REUSEPORT`;
 }

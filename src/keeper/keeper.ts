@@ -17,6 +17,8 @@ import {
 } from '../kernel/procfs.js';
 import { SeccompNotifier } from '../kernel/seccomp.js';
 import { isListening, refuseNewConnections } from '../kernel/socket.js';
+import { formatAddress } from '../model/address.js';
+import { defaultName } from '../model/keeper-name.js';
 import { signalName } from '../model/signals.js';
 import { version } from '../version.js';
 import { Attendance } from './attendance.js';
@@ -42,7 +44,6 @@ import { ServiceManager } from './service-manager.js';
 import { Spawner } from './spawner.js';
 import {
   checkName,
-  defaultName,
   type KeeperState,
   lockName,
   removeFiles,
@@ -361,6 +362,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const file = findProgram(command[0] ?? '', env, this.#cwd);
     const mark = `${this.name}:${process.pid}:`;
     this.#starts += 1;
+    this.#trap?.takeUnlistened();
     this.#openHanded();
     const handed = handOver(
       command[0]?.includes('/') ? [file, ...command.slice(1)] : command,
@@ -452,6 +454,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (end.signal !== null && KEY_SIGNALS.has(end.signal)) await sleep(KEY_SIGNAL_MS);
     worker.rootEnded = true;
     this.#say({ type: 'exited', pid: worker.root.pid, ...end });
+    this.#tellUnlistened(worker, end);
     if (end.code === 0 && this.#lifecycle.phase !== 'stopping') await this.#untilServes(worker);
     const members = worker.tree.members();
     // It died within the moment in which a socket is confirmed: then it had it open.
@@ -465,6 +468,13 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       serves: this.#holdersAmong(worker, members).length > 0,
     });
     this.#childEnded();
+  }
+
+  /** Perhaps its bind failed, which nobody has told. */
+  #tellUnlistened({ root: { pid } }: Worker, { code }: WorkerEnd): void {
+    const addresses = (this.#trap?.takeUnlistened() ?? []).map(formatAddress);
+    if (addresses.length === 0 || code === 0 || this.#lifecycle.phase === 'stopping') return;
+    this.#say({ type: 'never-listened', pid, addresses });
   }
 
   /** What goes into the background may let its first process end before it listens: it gets a moment. */

@@ -26,6 +26,8 @@ export type Notice =
   /** The server may not bind the port: below ip_unprivileged_port_start and without CAP_NET_BIND_SERVICE. */
   | { readonly type: 'not-allowed'; readonly address: string; readonly pid: number }
   | ({ readonly type: 'exited'; readonly pid: number } & WorkerEnd)
+  /** The server failed, and had bound these addresses since it last listened anywhere. */
+  | { readonly type: 'never-listened'; readonly pid: number; readonly addresses: readonly string[] }
   | { readonly type: 'daemonized'; readonly pids: readonly number[] }
   | { readonly type: 'restarting'; readonly inMs: number; readonly failures: number }
   | { readonly type: 'nothing-listens'; readonly afterMs: number }

@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { errorCode, HoldfastError } from '../errors.js';
 import type { Fd } from '../kernel/libc.js';
 import { tryLock } from '../kernel/lock.js';
@@ -90,15 +90,6 @@ function stateDirectoryPath(): string {
   if (uid === 0) return '/run/holdfast';
   if (process.env.XDG_RUNTIME_DIR) return join(process.env.XDG_RUNTIME_DIR, 'holdfast');
   return join(tmpdir(), `holdfast-${uid}`);
-}
-
-/** The name of a keeper that was given none: its folder's, with other characters made `-`. */
-export function defaultName(directory: string): string {
-  const name = basename(directory)
-    .replace(/[^A-Za-z0-9._-]+/g, '-')
-    .replace(/^[^A-Za-z0-9]+/, '')
-    .slice(0, 64);
-  return name === '' ? 'app' : name;
 }
 
 /** @throws {HoldfastError} ERR_HOLDFAST_NAME */

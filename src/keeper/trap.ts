@@ -60,6 +60,8 @@ const EADDRINUSE = 98;
 /** Sockets that were bound and have not listened yet; programs that bind only to connect never do. */
 const BOUND_MAX = 4096;
 const MADE_LOOK_MS = 100;
+/** Of more binds without a listen than this only the last are known. */
+const UNLISTENED_MAX = 16;
 
 export interface TrapOptions {
   /** A process of the worker listens on a socket that is not to be held: port 0, unix. */
@@ -100,6 +102,8 @@ export class Trap {
   readonly #bound = new Map<number, Bound>();
   /** What programs have set before bind, by inode; only where sockets cannot be copied. */
   readonly #settings = new Map<number, SocketSettings>();
+  /** Addresses that the worker has tried to bind since it last listened anywhere. */
+  readonly #unlistened = new Map<string, InetAddress>();
   #saidLost = false;
   #madeLook: NodeJS.Timeout | undefined;
   #stopped = false;
@@ -138,6 +142,16 @@ export class Trap {
     if (!this.#stopped) this.#options.notifier.answer(call.id, outcome);
   }
 
+  /**
+   * The addresses that the worker has tried to bind since it last listened anywhere; they are forgotten then. Whether a
+   * bind succeeded is not known: the kernel answers it.
+   */
+  takeUnlistened(): readonly InetAddress[] {
+    const addresses = [...this.#unlistened.values()];
+    this.#unlistened.clear();
+    return addresses;
+  }
+
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#madeLook);
@@ -158,6 +172,8 @@ export class Trap {
       }
       case 'listen': {
         const outcome = this.#withSocket(pid, fd, (socket) => this.#listen(socket));
+        // A program that looks for a free port has found one.
+        if (outcome instanceof Promise || !('error' in outcome)) this.#unlistened.clear();
         if (outcome === RUN) queueMicrotask(() => this.#options.letListen(pid, fd));
         return outcome;
       }
@@ -180,6 +196,8 @@ export class Trap {
     // Bound already: the kernel says EINVAL.
     if (this.#held.byInode(socket.inode) || this.#bound.get(socket.inode)?.made !== undefined) return RUN;
     const place = socket.placeAt(address);
+    forgetOldest(this.#unlistened, UNLISTENED_MAX);
+    this.#unlistened.set(formatAddress(address), address);
     const equal = this.#held.at(place);
     const free = equal.find((held) => !this.#isServed(held));
     if (free) return this.#giveHeld(call, socket, place, free);
@@ -505,9 +523,9 @@ function localInetAddress(fd: Fd): InetAddress | undefined {
 }
 
 /** Makes room for one more; gives what had to go. */
-function forgetOldest<T>(map: Map<number, T>): T | undefined {
+function forgetOldest<K, T>(map: Map<K, T>, max: number = BOUND_MAX): T | undefined {
   const [oldest] = map;
-  if (map.size < BOUND_MAX || oldest === undefined) return undefined;
+  if (map.size < max || oldest === undefined) return undefined;
   map.delete(oldest[0]);
   return oldest[1];
 }

@@ -54,6 +54,8 @@ export interface Question {
   readonly protocol: number;
   readonly states: readonly TcpState[];
   readonly ports: PortRange | undefined;
+  /** Attributes that are told only when asked for, by their number. */
+  readonly attributes?: readonly number[];
 }
 
 /** What the timer of a socket is for. @see tcp_diag_fill(), inet_csk_diag_fill() in net/ipv4/inet_diag.c */
@@ -176,11 +178,15 @@ export function encodeRequest(type: number, flags: number, family: number, filte
   return request;
 }
 
-function encodeDump(family: number, { protocol, states, ports }: Question): Buffer {
+function encodeDump(family: number, { protocol, states, ports, attributes = [] }: Question): Buffer {
   const filter = ports === undefined ? undefined : localPortFilter(ports);
   const request = encodeRequest(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family, filter);
   request.writeUInt8(protocol, NLMSG_HEADER + 1);
   const mask = states.reduce((bits, state) => bits | maskOf(state, protocol), 0);
+  request.writeUInt8(
+    attributes.reduce((bits, number) => bits | (1 << (number - 1)), 0),
+    NLMSG_HEADER + 2,
+  );
   request.writeUInt32LE(mask, NLMSG_HEADER + 4);
   return request;
 }
@@ -254,8 +260,8 @@ export function hostAt(family: InetAddress['family'], at: number): string {
   return formatHost(family, received.subarray(at, at + (family === 'ipv4' ? 4 : 16)));
 }
 
-/** Where the value of an attribute of the row begins; 0 when it has none. The kernel tells all of ours unasked. */
-function attribute(wanted: number, row: number, end: number): number {
+/** Where the value of an attribute of the row begins; 0 when it has none. */
+export function attribute(wanted: number, row: number, end: number): number {
   for (let at = row + ROW; at + 4 <= end; ) {
     const length = received.readUInt16LE(at);
     if (length < 4) return 0;

@@ -19,9 +19,11 @@ export interface ProcessStat {
   readonly startTime: number;
   /** How many threads it has; its first one counts as long as others live, though it may have ended. */
   readonly threads: number;
+  /** Whether it is a thread of the kernel, which has no program. */
   readonly isKernelThread: boolean;
 }
 
+/** In include/linux/sched.h. */
 const PF_KTHREAD = 0x200000;
 
 /** What /proc tells of a process, or undefined when it has ended. */
@@ -34,7 +36,7 @@ export function processStat(pid: number | 'self'): ProcessStat | undefined {
   const number = (index: number): number => Number(fields[index - 3]);
   return {
     pid: Number(text.slice(0, text.indexOf(' '))),
-    comm: text.slice(text.indexOf('(') + 1, end),
+    comm: utf8(text.slice(text.indexOf('(') + 1, end)),
     state: fields[0] ?? '?',
     ppid: number(4),
     processGroup: number(5),
@@ -104,6 +106,8 @@ export function statusField(pid: number | 'self', field: string): string | undef
 
 /** Bits of the capability sets in /proc/PID/status. @see capabilities(7) */
 export const CAP_NET_BIND_SERVICE = 10;
+export const CAP_NET_ADMIN = 12;
+export const CAP_SYS_PTRACE = 19;
 export const CAP_SYS_ADMIN = 21;
 
 /** Whether the process may use the capability now. */
@@ -120,7 +124,7 @@ export function threadGroup(tid: number): number | undefined {
 
 /** The command line as its arguments; empty for a kernel thread or one that has ended. */
 export function commandLine(pid: number): readonly string[] {
-  const text = readOrGone(`/proc/${pid}/cmdline`) ?? '';
+  const text = utf8(readOrGone(`/proc/${pid}/cmdline`) ?? '');
   return text.split('\0').filter((part, index, all) => part !== '' || index < all.length - 1);
 }
 
@@ -245,13 +249,14 @@ export function userNamespace(pid: number | 'self'): string | undefined {
 export function startEnvironment(pid: number, name: string): string | undefined {
   const text = readOrGone(`/proc/${pid}/environ`);
   const entry = text?.split('\0').find((line) => line.startsWith(`${name}=`));
-  return entry?.slice(name.length + 1);
+  return entry === undefined ? undefined : utf8(entry.slice(name.length + 1));
 }
 
 /** Room for one read of most files in /proc; what is longer is read on. */
 const page = Buffer.allocUnsafe(1 << 16);
 
-function readOrGone(path: string): string | undefined {
+/** A file of /proc, each byte a character (see `utf8`); undefined when it is not there or its process has ended. */
+export function readOrGone(path: string): string | undefined {
   return orGone(() => {
     // readFileSync would ask for the size first, which /proc does not tell.
     const fd = openSync(path, 'r');
@@ -267,11 +272,18 @@ function readOrGone(path: string): string | undefined {
   });
 }
 
-function linkOrGone(path: string): string | undefined {
+/** Words of programs and users, out of bytes: a read may end within a character, so it is decoded afterwards. */
+function utf8(bytes: string): string {
+  return /[^\0-\x7f]/.test(bytes) ? Buffer.from(bytes, 'latin1').toString() : bytes;
+}
+
+/** What a link of /proc says; undefined when it is not there or its process has ended. */
+export function linkOrGone(path: string): string | undefined {
   return orGone(() => readlinkSync(path));
 }
 
-function namesOrGone(path: string): readonly string[] {
+/** The names in a folder of /proc; none when it is not there. */
+export function namesOrGone(path: string): readonly string[] {
   return orGone(() => readdirSync(path)) ?? [];
 }
 

@@ -29,7 +29,7 @@ export const IPPROTO_TCP = 6;
 export const IPPROTO_IPV6 = 41;
 export const IPPROTO_MPTCP = 262;
 
-const SO_REUSEADDR = 2;
+export const SO_REUSEADDR = 2;
 const SO_TYPE = 3;
 export const SO_REUSEPORT = 15;
 export const SO_BINDTODEVICE = 25;

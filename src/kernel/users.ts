@@ -56,6 +56,12 @@ export function findUser(nameOrUid: string): User | undefined {
   };
 }
 
+/** The name of a user; undefined when the system does not know it, as in many containers. @see getpwuid(3) */
+export function userName(uid: number): string | undefined {
+  const found = getpwuid(uid);
+  return found ? (koffi.decode(found, 'passwd') as Passwd).pw_name : undefined;
+}
+
 /** The number of a group given by name or number; undefined when there is none. @see getgrnam(3) */
 export function findGroup(nameOrGid: string): number | undefined {
   const found = getgrnam(nameOrGid);

@@ -40,13 +40,18 @@ export interface Assumption {
   readonly timeWaitV6only: boolean;
 }
 
-/** Every assumption there is; what is the same under all of them is known. */
-export function assumptions(uid: number): readonly Assumption[] {
-  const both = [false, true];
-  return both.flatMap((reuse) =>
-    both.flatMap((reusePort) =>
-      [null, uid].flatMap((rememberedBy) =>
-        both.map((timeWaitV6only) => ({ reuse, reusePort, rememberedBy, timeWaitV6only })),
+/** Every assumption that these sockets leave open; what is the same under all of them is known. */
+export function assumptions(uid: number, seen: readonly SeenSocket[]): readonly Assumption[] {
+  const either = (isOpen: boolean): readonly boolean[] => (isOpen ? [false, true] : [false]);
+  const reuses = either(seen.some(({ reuse }) => reuse === undefined));
+  const reusePorts = either(seen.some(({ reusePort }) => reusePort === undefined));
+  const v6onlys = either(
+    seen.some((one) => one.local.family === 'ipv6' && (one.isOrphan || one.state === 'TIME_WAIT')),
+  );
+  return reuses.flatMap((reuse) =>
+    reusePorts.flatMap((reusePort) =>
+      (seen.length === 0 ? [null] : [null, uid]).flatMap((rememberedBy) =>
+        v6onlys.map((timeWaitV6only) => ({ reuse, reusePort, rememberedBy, timeWaitV6only })),
       ),
     ),
   );

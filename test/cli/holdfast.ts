@@ -21,9 +21,12 @@ export function runHoldfast(args: readonly string[], options?: StartOptions): Pr
 }
 
 /** Runs a program to its end. */
-export async function run(command: readonly string[], options?: StartOptions): Promise<Ended> {
+export async function run(
+  command: readonly string[],
+  { timeoutMs = 30_000, ...options }: StartOptions & { readonly timeoutMs?: number } = {},
+): Promise<Ended> {
   const started = start(command, options);
-  const { code } = await started.end(30_000);
+  const { code } = await started.end(timeoutMs);
   await started.stop();
   return { code, stdout: started.stdout, stderr: started.stderr };
 }

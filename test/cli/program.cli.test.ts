@@ -9,7 +9,19 @@ const commands = describeProgram().commands.map((command) => command.name());
 test('the commands are those that the help lists', async () => {
   const { code, stdout } = await runHoldfast(['--help']);
   expect(code).toBe(0);
-  expect(commands).toEqual(['run', 'status', 'stop', 'doctor', 'predict', 'lab', 'completion', 'help']);
+  expect(commands).toEqual([
+    'run',
+    'status',
+    'stop',
+    'why',
+    'free',
+    'wait',
+    'doctor',
+    'predict',
+    'lab',
+    'completion',
+    'help',
+  ]);
   for (const command of commands) expect(stdout).toMatch(new RegExp(`^ {2}${command} `, 'm'));
 });
 
@@ -45,11 +57,11 @@ test('without a command the help goes to stderr', async () => {
 });
 
 const WRONG: readonly (readonly [line: string, says: RegExp])[] = [
-  ['frob', /^holdfast: unknown command 'frob'\n.*holdfast run -- COMMAND\n$/],
+  ['jiggle', /^holdfast: unknown command 'jiggle'\n.*holdfast run -- COMMAND\n$/],
   ['node server.js', /^holdfast: unknown command 'node'\n.*holdfast run -- COMMAND\n$/],
   ['stauts', /Did you mean status\?/],
-  ['help frob', /^holdfast: unknown command 'frob'/],
-  ['--frob', /^holdfast: unknown option '--frob'/],
+  ['help jiggle', /^holdfast: unknown command 'jiggle'/],
+  ['--jiggle', /^holdfast: unknown option '--jiggle'/],
   [
     'run',
     /^holdfast: there is no command to run; it stands after --, as in: holdfast run -- node server\.js \[/,
@@ -70,7 +82,7 @@ const WRONG: readonly (readonly [line: string, says: RegExp])[] = [
   ['run --listen 99999 -- true', /--listen 99999: a port is a number from 1 to 65535/],
   ['run --name a/b -- true', /"a\/b" cannot be a keeper's name/],
   ['run --name', /^holdfast: option '--name <name>' argument missing/],
-  ['status --frob', /^holdfast: unknown option '--frob'\nholdfast status --help tells more\n$/],
+  ['status --jiggle', /^holdfast: unknown option '--jiggle'\nholdfast status --help tells more\n$/],
   ['status one two', /^holdfast: too many arguments for 'status'/],
   ['stop --timeout soon', /"soon" is no time/],
   ['doctor please', /^holdfast: too many arguments for 'doctor'/],

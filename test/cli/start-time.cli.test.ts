@@ -16,7 +16,10 @@ test('--version loads nothing but itself', async () => {
 });
 
 test('help loads the description of the commands and nothing that runs one', async () => {
-  const own = ['cli/duration.js', 'cli/main.js', 'cli/program.js', 'errors.js', 'platform.js', 'version.js'];
+  const own = [
+    ...['cli/duration.js', 'cli/failure.js', 'cli/main.js', 'cli/program.js'],
+    ...['errors.js', 'platform.js', 'version.js'],
+  ];
   for (const args of [['--help'], ['run', '--help'], ['help', 'stop']]) {
     const loaded = await loadedBy(...args);
     expect(loaded.filter((file) => file.startsWith('dist/'))).toEqual(own.map((file) => `dist/${file}`));

@@ -1,6 +1,8 @@
 import { createServer } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
-import { type PredictRequest, predictFrom, predictLive } from '../../src/diagnosis/predict.js';
+import type { BindRequest } from '../../src/diagnosis/foresight.js';
+import type { PortView } from '../../src/diagnosis/port-view.js';
+import { predictFrom, predictLive } from '../../src/diagnosis/predict.js';
 import { close } from '../../src/kernel/fd.js';
 import {
   bind,
@@ -12,12 +14,11 @@ import {
 } from '../../src/kernel/socket.js';
 import type { InetAddress } from '../../src/model/address.js';
 import { kernelVersion } from '../../src/model/kernel-rules.js';
-import type { SeenSocket } from '../../src/model/seen.js';
 import { DEFAULT_SYSCTLS, LOOPBACK_ONLY } from '../../src/model/world.js';
 
 const ADDRESS: InetAddress = { family: 'ipv4', host: '127.0.0.1', port: 8080 };
 
-const REQUEST: PredictRequest = {
+const REQUEST: BindRequest = {
   protocol: 'tcp',
   address: ADDRESS,
   uid: process.getuid?.() ?? 0,
@@ -99,22 +100,23 @@ test('who is in the way is named, with its process', async () => {
 });
 
 test('what cannot be seen and decides is said, not guessed', () => {
-  const timeWait: SeenSocket = {
+  const view: PortView = {
     protocol: 'tcp',
-    state: 'TIME_WAIT',
-    local: ADDRESS,
-    peer: { ...ADDRESS, port: 50_000 },
-    v6only: false,
-    uid: 0,
-    device: '',
-    reuse: undefined,
-    reusePort: undefined,
-    isOrphan: true,
-  };
-  const view = {
-    sockets: [timeWait],
-    holders: [[]],
-    given: { kernel: kernelVersion('6.18.0'), sysctls: DEFAULT_SYSCTLS, addresses: LOOPBACK_ONLY },
+    sockets: [],
+    leftovers: [
+      {
+        state: 'TIME_WAIT',
+        local: ADDRESS,
+        interfaceIndex: 0,
+        count: 3,
+        minExpiresMs: 1_000,
+        maxExpiresMs: 50_000,
+        peerHosts: 1,
+        somePeers: ['127.0.0.1'],
+      },
+    ],
+    hiddenPids: [],
+    machine: { kernel: kernelVersion('6.18.0'), sysctls: DEFAULT_SYSCTLS, addresses: LOOPBACK_ONLY },
   };
   const plain = predictFrom(view, REQUEST);
   expect(plain.outcomes.map(({ code }) => code)).toEqual(['EADDRINUSE']);

@@ -194,7 +194,7 @@ test('a keeper in a keeper says so and goes on, and the outer one keeps the port
   const inner = [...holdfast, 'run', '--name', 'inner', '--', ...nodeHttp.command(port)];
   const keeper = startKeeper(inner);
   const { sockets } = await keeper.holding();
-  expect(keeper.process.stderr).toMatch(/another holdfast runs around this one/);
+  await keeper.process.line(/another holdfast runs around this one/);
   expect(keeper.process.lines(/keeps .* for pid/)).toHaveLength(1);
   const first = await outcomeOf(port);
   await freeze(first as number);
@@ -435,7 +435,7 @@ testNeeding('python3')(
     expect(await listened.process.end()).toEqual({ code: 2, signal: null });
     expect(listened.process.stderr).toContain(`is taken by pid ${holder.pid} (`);
     expect(listened.process.stderr).toContain('ERR_HOLDFAST_ADDRESS_TAKEN');
-    expect(listened.process.lines(/started/)).toEqual([]);
+    expect(listened.process.lines(/^holdfast: started/)).toEqual([]);
   },
 );
 

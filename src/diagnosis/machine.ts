@@ -1,55 +1,14 @@
 import { release } from 'node:os';
-import { type SocketFd, walkSockets } from '../kernel/fd-walk.js';
-import { socketOptionsOf } from '../kernel/foreign-socket.js';
-import { interfaceName, interfaceNames, localAddresses } from '../kernel/interface.js';
-import { ALL_STATES, type TcpSocket, tcpSockets, udpSockets } from '../kernel/sock-diag.js';
+import { interfaceNames, localAddresses } from '../kernel/interface.js';
 import { sysctlNumber, sysctlText } from '../kernel/sysctl.js';
 import { kernelVersion } from '../model/kernel-rules.js';
-import type { SeenSocket } from '../model/seen.js';
-import { type Addresses, DEFAULT_SYSCTLS, type Protocol, type Sysctls, type World } from '../model/world.js';
+import { type Addresses, DEFAULT_SYSCTLS, type Sysctls, type World } from '../model/world.js';
 
-/** What decides about a port on this machine now, as far as this user may see it. */
-export interface LiveView {
-  readonly sockets: readonly SeenSocket[];
-  /** For each of `sockets`, in the same order, who has it open. */
-  readonly holders: readonly (readonly SocketFd[])[];
-  readonly given: Pick<World, 'kernel' | 'sysctls' | 'addresses'>;
-}
+/** What decides besides the sockets: the kernel's version, the settings and addresses of this network namespace. */
+export type Machine = Pick<World, 'kernel' | 'sysctls' | 'addresses'>;
 
-/**
- * Looks at the sockets of this network namespace that have the port, or at all for port 0.
- *
- * @throws {SyscallError} EPROTONOSUPPORT: the kernel has no inet_diag.
- */
-export function lookAtPort(protocol: Protocol, port: number): LiveView {
-  const wanted = port === 0 ? undefined : port;
-  const rows = protocol === 'udp' ? udpSockets(wanted) : tcpSockets(ALL_STATES, wanted);
-  // For a port of the kernel's choice the flags of others do not count.
-  const inodes = new Set(port === 0 ? [] : rows.map(({ inode }) => inode));
-  const { holders } = walkSockets(inodes);
-  const found = rows.map((row) => holders.get(row.inode) ?? []);
-  return {
-    sockets: rows.map((row, index) => seenSocket(protocol, row, found[index] ?? [])),
-    holders: found,
-    given: { kernel: kernelVersion(release()), sysctls: liveSysctls(), addresses: liveAddresses() },
-  };
-}
-
-function seenSocket(protocol: Protocol, row: TcpSocket, holders: readonly SocketFd[]): SeenSocket {
-  const { state, local, peer, v6only, uid, inode, interfaceIndex } = row;
-  const flags = holders.map((holder) => socketOptionsOf(holder, inode)).find((seen) => seen.ok);
-  return {
-    protocol,
-    state,
-    local,
-    peer,
-    v6only,
-    uid,
-    device: interfaceName(interfaceIndex),
-    reuse: flags?.reuse,
-    reusePort: flags?.reusePort,
-    isOrphan: inode === 0,
-  };
+export function lookAtMachine(): Machine {
+  return { kernel: kernelVersion(release()), sysctls: liveSysctls(), addresses: liveAddresses() };
 }
 
 function liveSysctls(): Sysctls {

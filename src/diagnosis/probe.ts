@@ -1,0 +1,30 @@
+import { constants } from 'node:os';
+import { bindTo, closeFd, openSocket, setOption } from '../kernel/lab-socket.js';
+import { SO_REUSEADDR, SO_REUSEPORT, SOL_SOCKET } from '../kernel/socket.js';
+import type { InetAddress } from '../model/address.js';
+import type { Protocol } from '../model/world.js';
+import type { BindOption } from './report.js';
+
+const ON = Buffer.from([1, 0, 0, 0]);
+const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+
+/**
+ * What a bind of ours meets there: `ok` or an error's name. The socket never listens and is closed at once; for some
+ * microseconds it has the port, so that a bind of somebody else at that moment would fail.
+ */
+export function probeBind(protocol: Protocol, address: InetAddress, options: readonly BindOption[]): string {
+  const fd = openSocket(protocol, address.family);
+  if (fd < 0) return errorName(-fd);
+  try {
+    if (options.includes('SO_REUSEADDR')) setOption(fd, SOL_SOCKET, SO_REUSEADDR, ON);
+    if (options.includes('SO_REUSEPORT')) setOption(fd, SOL_SOCKET, SO_REUSEPORT, ON);
+    const result = bindTo(fd, address);
+    return result < 0 ? errorName(-result) : 'ok';
+  } finally {
+    closeFd(fd);
+  }
+}
+
+function errorName(errno: number): string {
+  return NAMES.get(errno) ?? `errno ${errno}`;
+}
