@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { fromProject } from './support/project.js';
 import { median } from './support/statistics.js';
 import { table } from './support/table.js';
+import { undisturbed } from './support/undisturbed.js';
 
 const DISTURBED_RUNS = 3;
 
@@ -60,24 +61,6 @@ export async function main([pairs = '20']: readonly string[]): Promise<void> {
     ['holdfast --version', versionMs.toFixed(1), ratio.toFixed(2)],
   ];
   process.stdout.write(`${table(['command', 'median, ms', 'ratio'], rows)}\n`);
-}
-
-/**
- * Does `work` before all else that the machine does, which would make single times several times as long; where that
- * is not allowed, `otherwise`. What is started from here inherits it. A nice value would count among the processes of
- * one session only.
- *
- * @see chrt(1); sched(7), "The autogroup feature"
- */
-function undisturbed<T>(work: () => T, otherwise: () => T): T {
-  const schedule = (policy: string, priority: number): boolean =>
-    spawnSync('chrt', [policy, '--pid', `${priority}`, `${process.pid}`]).status === 0;
-  if (!schedule('--fifo', 1)) return otherwise();
-  try {
-    return work();
-  } finally {
-    schedule('--other', 0);
-  }
 }
 
 function timeMs(args: readonly string[]): number {

@@ -1,4 +1,4 @@
-import type { Machine } from '../support/machine.js';
+import type { Circumstances } from '../support/docs.js';
 import type { PartOptions } from './part.js';
 
 /** What `.cache/bench/keeper.json` has. */
@@ -7,13 +7,7 @@ export interface Report {
 }
 
 /** One part's figures, all of them raw, and what they depend on. */
-export interface Measured {
-  /** When it began, in UTC. */
-  readonly measuredAt: string;
-  readonly tookSeconds: number;
-  readonly machine: Machine;
-  /** The versions of what was measured, by name. */
-  readonly programs: Readonly<Record<string, string>>;
+export interface Measured extends Circumstances {
   readonly options: Omit<PartOptions, 'progress'>;
   readonly figures: unknown;
 }

@@ -43,4 +43,10 @@ export function programs(names: readonly Requirement[]): Record<string, string> 
   return versions;
 }
 
-const VERSION_OPTION: Partial<Record<Requirement, string>> = { nginx: '-v', wrk: '-v' };
+const VERSION_OPTION: Partial<Record<Requirement, string>> = {
+  nginx: '-v',
+  wrk: '-v',
+  ss: '-V',
+  lsof: '-v',
+  fuser: '-V',
+};

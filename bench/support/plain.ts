@@ -16,6 +16,9 @@ export function pathOf(name: Requirement): string {
   return path;
 }
 
+/** The same where doing without is possible. */
+export const findPath: (name: Requirement) => string | undefined = programs.pathOf;
+
 /** @throws Error with the line that installs what is missing of these. */
 export function needs(names: readonly Requirement[]): void {
   const missing = programs.missing(names);

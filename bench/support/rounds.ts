@@ -74,6 +74,17 @@ export function judgeRatio(ratio: Estimate, target: number, noise: Estimate): Ve
   return ratio.high + noiseOf(noise) >= target ? 'reached within the noise' : 'missed';
 }
 
+/** A figure that should be at most `target`. `noise`: how far two equal ones were apart, in the same unit. */
+export function judgeMost(figure: Estimate, target: number, noise: number): Verdict {
+  if (figure.median <= target) return 'reached';
+  return figure.low - noise <= target ? 'reached within the noise' : 'missed';
+}
+
+/** Per round, the figure of one less that of the other. */
+export function differences(figures: readonly number[], base: readonly number[]): number[] {
+  return figures.map((figure, round) => figure - (base[round] ?? Number.NaN));
+}
+
 /** How far two equal ones were apart: what the interval of their ratio has on the farther side of 1. */
 export function noiseOf({ low, high }: Estimate): number {
   return Math.max(Math.abs(1 - low), Math.abs(high - 1));

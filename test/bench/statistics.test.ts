@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { judgeRatio } from '../../bench/support/rounds.js';
+import { differences, judgeMost, judgeRatio } from '../../bench/support/rounds.js';
 import { estimate, median, quantile } from '../../bench/support/statistics.js';
 
 test('the interval of 9 values is between the second and the eighth, with the binomial confidence', () => {
@@ -31,4 +31,12 @@ test('a target is reached, reached within the noise of two equal ones, or missed
   expect(judgeRatio(about(0.98, 0.01), 0.98, about(1, 0.01))).toBe('reached');
   expect(judgeRatio(about(0.965, 0.01), 0.98, about(1, 0.01))).toBe('reached within the noise');
   expect(judgeRatio(about(0.95, 0.01), 0.98, about(1, 0.01))).toBe('missed');
+});
+
+test('what should be at most a target may lie below it by the interval and the noise', () => {
+  const about = { median: 32, low: 31, high: 34, confidence: 0.95, count: 9 };
+  expect(judgeMost(about, 32, 0)).toBe('reached');
+  expect(judgeMost(about, 30, 1)).toBe('reached within the noise');
+  expect(judgeMost(about, 30, 0.5)).toBe('missed');
+  expect(differences([5, 7], [2, 3])).toEqual([3, 4]);
 });
