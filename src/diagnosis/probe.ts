@@ -1,12 +1,10 @@
-import { constants } from 'node:os';
-import { bindTo, closeFd, openSocket, setOption } from '../kernel/lab-socket.js';
+import { bindTo, closeFd, errorName, openSocket, setOption } from '../kernel/lab-socket.js';
 import { SO_REUSEADDR, SO_REUSEPORT, SOL_SOCKET } from '../kernel/socket.js';
 import type { InetAddress } from '../model/address.js';
 import type { Protocol } from '../model/world.js';
 import type { BindOption } from './report.js';
 
 const ON = Buffer.from([1, 0, 0, 0]);
-const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
 
 /**
  * What a bind of ours meets there: `ok` or an error's name. The socket never listens and is closed at once; for some
@@ -23,8 +21,4 @@ export function probeBind(protocol: Protocol, address: InetAddress, options: rea
   } finally {
     closeFd(fd);
   }
-}
-
-function errorName(errno: number): string {
-  return NAMES.get(errno) ?? `errno ${errno}`;
 }

@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import type { InetAddress } from '../model/address.js';
 import { TCP_STATES, type TcpState } from '../model/tcp-state.js';
 import { declare, type Fd, lastErrno } from './libc.js';
@@ -40,6 +41,16 @@ const TCPI_UNACKED = 24;
 
 /** What a call gave: a result that is not negative, or -errno. */
 export type Result = number;
+
+const errorNames = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+// Node calls 95 ENOTSUP; Linux's manual pages EOPNOTSUPP.
+errorNames.set(95, 'EOPNOTSUPP');
+errorNames.set(11, 'EAGAIN');
+
+/** The name that the manual pages use. @see errno(3) */
+export function errorName(errno: number): string {
+  return errorNames.get(errno) ?? `errno ${errno}`;
+}
 
 function result(value: number): Result {
   return value === -1 ? -lastErrno() : value;

@@ -1,4 +1,3 @@
-import { constants } from 'node:os';
 import {
   acceptNow,
   bindTo,
@@ -6,6 +5,7 @@ import {
   connectTo,
   copyFd,
   disconnect,
+  errorName,
   isV6OnlyNow,
   limitConnect,
   listenWith,
@@ -182,15 +182,6 @@ export class Performer {
 
 export function addressOf(host: string, port: number | null, base: number): InetAddress {
   return { family: host.includes(':') ? 'ipv6' : 'ipv4', host, port: port === null ? 0 : base + port };
-}
-
-const names = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
-// Node calls 95 ENOTSUP; Linux's manual pages EOPNOTSUPP.
-names.set(95, 'EOPNOTSUPP');
-names.set(11, 'EAGAIN');
-
-function errorName(errno: number): string {
-  return names.get(errno) ?? `errno ${errno}`;
 }
 
 const SOL_SOCKET = 1;
