@@ -149,7 +149,7 @@ function fuzzRates(mix: 'tcp' | 'udp'): readonly number[] {
     ];
     const { stdout, status, stderr } = spawnSync(
       process.execPath,
-      [fromProject('dist/cli/main.js'), ...args],
+      [fromProject('dist/cli/main.cjs'), ...args],
       { encoding: 'utf8' },
     );
     if (status !== 0) throw new Error(`holdfast lab fuzz failed: ${stderr}`);

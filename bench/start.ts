@@ -30,7 +30,7 @@ function measure(pairs: number, runs: number): StartFigures {
   const shortest = (args: readonly string[]): number =>
     Math.min(...Array.from({ length: runs }, () => timeMs(args)));
   const node = (): number => shortest(['-e', '0']);
-  const holdfast = (): number => shortest([fromProject('dist/cli/main.js'), '--version']);
+  const holdfast = (): number => shortest([fromProject('dist/cli/main.cjs'), '--version']);
   // The first of each reads its files from the disk.
   node();
   holdfast();

@@ -57,7 +57,7 @@ const SS_ALL = 'ss -tanp';
 const LSOF = 'lsof -nP -iTCP:P';
 const FUSER = 'fuser -n tcp P';
 
-const holdfast = [process.execPath, fromProject('dist/cli/main.js')];
+const holdfast = [process.execPath, fromProject('dist/cli/main.cjs')];
 
 interface Candidate {
   readonly name: string;

@@ -1,28 +1,48 @@
-// Puts `holdfast why` and all that it imports into one file, over the one that tsc wrote: finding, reading and linking
-// some sixty modules takes Node longer than the diagnosis does. Everything else stays as tsc wrote it.
+// Puts `holdfast why` and all that it imports into one file, and compiles that: finding, reading and linking some sixty modules takes Node
+// longer than the diagnosis does. Everything else stays as tsc wrote it.
 
+import { spawnSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 
 const dist = fileURLToPath(new URL('../dist/', import.meta.url));
 
-/** Half as long as an import takes. */
+/** koffi's main module looks for the package with its binary in many places, which takes longer than to load it. */
 const koffiByRequire = {
   name: 'koffi by require',
-  resolveId: (id) => (id === 'koffi' ? '\0koffi' : null),
+  resolveId: (id) => (id === 'koffi' ? '\0koffi.cjs' : null),
   load: (id) =>
-    id === '\0koffi'
-      ? "import { createRequire } from 'node:module';\nexport default createRequire(import.meta.url)('koffi');"
+    id === '\0koffi.cjs'
+      ? [
+          'let koffi;',
+          'try {',
+          "  koffi = require('@koromix/koffi-' + process.platform + '-' + process.arch);",
+          '} catch (error) {',
+          "  if (error.code !== 'MODULE_NOT_FOUND') throw error;",
+          "  koffi = require('koffi');",
+          '}',
+          'module.exports = koffi;',
+        ].join('\n')
       : null,
 };
 
 // With options it is called by the program, which tells errors apart by their class: there is one of each for both.
-await bundle('cli/why.js', [`${dist}errors.js`]);
-await bundle('cli/why-ports.js', []);
+await bundle('cli/why.js', 'cli/why.js', { format: 'esm' }, [`${dist}errors.js`]);
+await bundle('cli/main.js', 'cli/main.cjs', { format: 'cjs' }, [`${dist}cli/program.js`]);
+rmSync(`${dist}cli/main.js`);
+await bundle('cli/why-ports.js', 'cli/why-ports.cjs', { format: 'cjs', minify: true }, []);
+const bytecode = fileURLToPath(new URL('bytecode.js', import.meta.url));
+const { status } = spawnSync(process.execPath, [bytecode], { stdio: ['ignore', 'ignore', 'inherit'] });
+if (status !== 0) throw new Error(`${bytecode} failed`);
 
-/** @param {string} name @param {string[]} external */
-async function bundle(name, external) {
-  const file = `${dist}${name}`;
-  const build = await rolldown({ input: file, external, platform: 'node', plugins: [koffiByRequire] });
-  await build.write({ file, format: 'esm', codeSplitting: false });
+/** @param {string} from @param {string} to @param {import('rolldown').OutputOptions} output @param {string[]} external */
+async function bundle(from, to, output, external) {
+  const build = await rolldown({
+    input: `${dist}${from}`,
+    external,
+    platform: 'node',
+    plugins: [koffiByRequire],
+  });
+  await build.write({ ...output, file: `${dist}${to}`, codeSplitting: false });
 }

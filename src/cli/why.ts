@@ -3,6 +3,7 @@ import type { WhyReport } from '../diagnosis/report.js';
 import { whyPorts } from '../diagnosis/why.js';
 import { tcpPort, udpSockets } from '../kernel/sock-diag.js';
 import { parseTargets, type Target } from './port-target.js';
+import { say } from './say.js';
 
 export interface WhyFlags {
   readonly all?: boolean;
@@ -33,9 +34,9 @@ export function whyCommand(words: readonly string[], flags: WhyFlags): void {
     // One object for one port: what the library gives.
     const [only] = reports;
     const one = reports.length === 1 && !flags.all ? only : reports;
-    process.stdout.write(`${JSON.stringify(one, null, 2)}\n`);
+    say(`${JSON.stringify(one, null, 2)}\n`);
   } else {
-    process.stdout.write(describeAll(reports, flags));
+    say(describeAll(reports, flags));
   }
   process.exitCode = exitCodeOf(reports);
 }

@@ -276,13 +276,13 @@ function service(
 }
 
 /** The file that the command links to, of this holdfast. */
-export const OWN_MAIN: string = join(import.meta.dirname, '../../dist/cli/main.js');
+export const OWN_MAIN: string = join(import.meta.dirname, '../../dist/cli/main.cjs');
 
 /** `node /usr/bin/holdfast run …`, or the file that this links to. */
 function isKeeper({ cmdline, cwd }: SeenProcess): boolean {
   const { path, args } = programOf(cmdline);
-  const isOwn = path.endsWith('main.js') && resolve(cwd() ?? '/', path) === OWN_MAIN;
-  const isHoldfast = isOwn || /(?:^|\/)holdfast(?:\/dist\/cli\/main\.js)?$/.test(path);
+  const isOwn = path.endsWith('main.cjs') && resolve(cwd() ?? '/', path) === OWN_MAIN;
+  const isHoldfast = isOwn || /(?:^|\/)holdfast(?:\/dist\/cli\/main\.cjs)?$/.test(path);
   return isHoldfast && args[0] === 'run';
 }
 

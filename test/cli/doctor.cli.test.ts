@@ -170,7 +170,7 @@ function onDarwin(args: readonly string[]): Promise<Ended> {
 }
 
 function withoutKoffi(args: readonly string[], nodeOptions: readonly string[] = []): Promise<Ended> {
-  const main = join(projectWithoutKoffi(), 'dist/cli/main.js');
+  const main = join(projectWithoutKoffi(), 'dist/cli/main.cjs');
   return run([process.execPath, ...nodeOptions, main, ...args], withState());
 }
 

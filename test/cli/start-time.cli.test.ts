@@ -1,5 +1,9 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Script } from 'node:vm';
 import { expect, test } from 'vitest';
 import { describeStart, measureStart } from '../../bench/start.js';
+import { bytecodeOf, compile, runIn } from '../../src/cli/compiled.js';
 import { holdfast } from '../support/keeper.js';
 import { project, run } from './holdfast.js';
 
@@ -12,12 +16,12 @@ test(`holdfast --version takes at most ${TARGET} times what node -e 0 takes`, ()
 }, 120_000);
 
 test('--version loads nothing but itself', async () => {
-  expect(await loadedBy('--version')).toEqual(['dist/cli/main.js', 'dist/version.js']);
+  expect(await loadedBy('--version')).toEqual(['dist/cli/main.cjs']);
 });
 
 test('help loads the description of the commands and nothing that runs one', async () => {
   const own = [
-    ...['cli/duration.js', 'cli/failure.js', 'cli/main.js', 'cli/program.js'],
+    ...['cli/duration.js', 'cli/failure.js', 'cli/main.cjs', 'cli/program.js'],
     ...['errors.js', 'platform.js', 'version.js'],
   ];
   for (const args of [['--help'], ['run', '--help'], ['help', 'stop']]) {
@@ -34,6 +38,30 @@ test('status loads no log and no doctor', async () => {
   expect(loaded.filter((file) => /pino|dist\/(doctor|cli\/(run|stop|doctor|completion))/.test(file))).toEqual(
     [],
   );
+});
+
+test('holdfast why runs from bytecode that this V8 accepts', () => {
+  const file = join(project, 'dist/cli/why-ports.cjs');
+  expect(compile(file, readFileSync(bytecodeOf(file))).cachedDataRejected).toBe(false);
+});
+
+test('bytecode of another program is compiled anew', () => {
+  const file = join(project, 'dist/cli/why-ports.cjs');
+  const other = new Script('1 + 1').createCachedData();
+  const script = compile(file, other);
+  expect(script.cachedDataRejected).toBe(true);
+  expect(runIn(file, script)).toHaveProperty('whyPorts');
+});
+
+test('a reader of holdfast why that has seen enough is no failure', async () => {
+  const [node = '', main = ''] = holdfast;
+  const { stdout, stderr } = await run([
+    'sh',
+    '-c',
+    `{ "${node}" "${main}" why 1; echo "exit $?" >&2; } | true`,
+  ]);
+  expect(stdout).toBe('');
+  expect(stderr).toMatch(/^exit [01]\n$/);
 });
 
 /** Names on stderr every module that is loaded. */

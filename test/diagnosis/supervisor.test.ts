@@ -159,7 +159,15 @@ const PARENTS: readonly (readonly [fact: string, parent: Given, self: Given, tol
   [
     'a keeper with the name of its folder',
     {
-      cmdline: ['node', '/usr/lib/node_modules/holdfast/dist/cli/main.js', 'run', '--', 'x', '--name', 'not'],
+      cmdline: [
+        'node',
+        '/usr/lib/node_modules/holdfast/dist/cli/main.cjs',
+        'run',
+        '--',
+        'x',
+        '--name',
+        'not',
+      ],
       cwd: '/home/ana/My Shop',
     },
     {},
@@ -256,7 +264,7 @@ const NOBODY: readonly (readonly [fact: string, parent: Given, self: Given])[] =
     { cmdline: ['node', 'make.js'], exe: '/usr/bin/node' },
     { cmdline: ['node', 'server.js'], exe: '/usr/bin/node' },
   ],
-  ["a program that has holdfast's verb", { cmdline: ['node', '/other/dist/cli/main.js', 'run'] }, {}],
+  ["a program that has holdfast's verb", { cmdline: ['node', '/other/dist/cli/main.cjs', 'run'] }, {}],
   ['a shell whose text names a watcher', { cmdline: ['sh', '-c', 'nodemon server.js'] }, {}],
 ];
 

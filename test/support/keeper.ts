@@ -10,7 +10,7 @@ import { until } from './wait.js';
 /** The built command, as a user has it. */
 export const holdfast: readonly string[] = [
   process.execPath,
-  fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url)),
+  fileURLToPath(new URL('../../dist/cli/main.cjs', import.meta.url)),
 ];
 
 export interface KeeperOptions extends StartOptions {
