@@ -370,13 +370,18 @@ export function quoted(command: readonly string[]): string {
 }
 
 function limits({
-  limits: { hiddenProcesses, flagsBlockedBy },
+  limits: { hiddenProcesses, skippedProcesses, flagsBlockedBy },
+  port,
   sockets,
   verdict,
 }: WhyReport): readonly string[] {
   const lines: string[] = [];
   const isHidden = sockets.some(({ ownerKind }) => ownerKind === 'hidden');
-  if (hiddenProcesses > 0 && (isHidden || verdict === 'unknown'))
+  if (skippedProcesses > 0 && isHidden)
+    lines.push(
+      `${skippedProcesses} processes were not looked into, in order not to hold up the program; holdfast why ${port} does`,
+    );
+  else if (hiddenProcesses > 0 && (isHidden || verdict === 'unknown'))
     lines.push(
       `${hiddenProcesses} processes are closed to this user; run it with sudo to see who has the socket`,
     );

@@ -10,12 +10,13 @@ import { why } from './why.js';
 
 /** For docker, podman and systemctl together: whoever asks is dying. */
 const TOOLS_MS = 100;
+/** To look for who has the port; all else together takes less than 50. */
+const LOOK_MS = 50;
 
 /**
  * What stands behind an EADDRINUSE, EADDRNOTAVAIL or EACCES that Node or a system call gave, itself or one level within
  * (`cause`, `errors`), in words; null for another error, and for one that names no port. Blocks for some tens of
- * milliseconds, 4 µs more for every open file of every process that may be looked into, and 100 at most for asking
- * docker or systemd.
+ * milliseconds, of which 50 at most to look into other processes, and for 100 more at most to ask docker or systemd.
  *
  * @throws {SyscallError} the kernel has no inet_diag.
  */
@@ -27,7 +28,9 @@ export function explain(error: unknown): string | null {
   if (syscall === 'connect') return code === 'EADDRNOTAVAIL' ? explainConnect(host, port) : null;
   const protocol = isDatagram(found) ? 'udp' : 'tcp';
   // No bind is tried: the program's own has just been.
-  const report = withToolsFor(TOOLS_MS, () => why({ port, host, protocol, probe: false }));
+  const report = withToolsFor(TOOLS_MS, () =>
+    why({ port, host, protocol, probe: false, lookWithinMs: LOOK_MS }),
+  );
   const isOwn = blockersOf(report).some(({ holders }) => holders.some(({ pid }) => pid === process.pid));
   // What frees it from a stranger is no advice then.
   return isOwn

@@ -23,6 +23,8 @@ export interface PortView {
   readonly leftovers: readonly Leftovers[];
   /** Processes whose open files we may not see. */
   readonly hiddenPids: readonly number[];
+  /** How many processes the time was too short for. */
+  readonly skipped: number;
   readonly machine: Machine;
 }
 
@@ -37,16 +39,17 @@ export type Ports = number | PortRange | undefined;
 export function lookAtPorts(
   protocol: Protocol,
   ports: Ports,
-  { holders = true }: { readonly holders?: boolean } = {},
+  { holders = true, withinMs }: { readonly holders?: boolean; readonly withinMs?: number | undefined } = {},
 ): PortView {
   const { sockets, leftovers } = protocol === 'tcp' ? tcpPort(ports) : udpOf(ports);
   const inodes = new Set(sockets.map(({ inode }) => inode).filter((inode) => inode !== 0));
-  const walk = walkSockets(holders ? inodes : new Set());
+  const walk = walkSockets(holders ? inodes : new Set(), withinMs);
   return {
     protocol,
     sockets: sockets.map((socket) => viewed(socket, walk)),
     leftovers,
     hiddenPids: walk.hiddenPids,
+    skipped: walk.skipped,
     machine: lookAtMachine(),
   };
 }

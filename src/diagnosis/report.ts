@@ -197,6 +197,8 @@ export interface Fix {
 
 export interface Limits {
   readonly hiddenProcesses: number;
+  /** Processes that were not looked into, because the time for it was over. */
+  readonly skippedProcesses: number;
   /** Why flags of sockets could not be read; null when they could. */
   readonly flagsBlockedBy: 'permission' | 'yama' | null;
   /** Whether the kernel shows sockets that are bound and do not listen (Linux 6.8); null where none was met. */

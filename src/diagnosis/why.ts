@@ -41,6 +41,8 @@ export interface WhyOptions {
   readonly traffic?: boolean | undefined;
   /** Where to look besides this network namespace. Default: nowhere while the port is held here. */
   readonly netns?: 'all' | undefined;
+  /** How long to look for processes that have the sockets, in ms. Default: until every process has been looked into. */
+  readonly lookWithinMs?: number | undefined;
 }
 
 /**
@@ -50,8 +52,8 @@ export interface WhyOptions {
  * @throws {SyscallError} EPROTONOSUPPORT, ENOENT: the kernel has no inet_diag.
  */
 export function why(options: WhyOptions): WhyReport {
-  const { protocol = 'tcp', port } = options;
-  return reportOn(lookAtPorts(protocol, port), options);
+  const { protocol = 'tcp', port, lookWithinMs: withinMs } = options;
+  return reportOn(lookAtPorts(protocol, port, { withinMs }), options);
 }
 
 /** The same for several ports at once, in their order. */
@@ -151,13 +153,16 @@ const KERNEL_SERVICES: Readonly<Record<number, string>> = {
   4420: 'nvmet',
 };
 
-function ownerKindOf({ inode, state, holders, local }: ViewedSocket, { hiddenPids }: PortView): OwnerKind {
+function ownerKindOf(
+  { inode, state, holders, local }: ViewedSocket,
+  { hiddenPids, skipped }: PortView,
+): OwnerKind {
   if (inode === 0)
     return state === 'ESTABLISHED' || state === 'CLOSE_WAIT' || state === 'SYN_RECV'
       ? 'queue-of-listener'
       : 'none';
   if (holders.length > 0) return 'process';
-  if (hiddenPids.length > 0) return 'hidden';
+  if (hiddenPids.length > 0 || skipped > 0) return 'hidden';
   const service = KERNEL_SERVICES[local.port];
   const isRunning =
     service !== undefined && allProcesses().some(({ comm, ppid }) => ppid === 2 && comm.startsWith(service));
@@ -239,6 +244,7 @@ function limitsOf(view: PortView, verdict: WhyReport['verdict'], otherNetnsSeen:
   const isHidden = view.sockets.some((socket) => ownerKindOf(socket, view) === 'hidden');
   return {
     hiddenProcesses: view.hiddenPids.length,
+    skippedProcesses: view.skipped,
     flagsBlockedBy: refused
       ? yamaForbids() && !hasCapability('self', CAP_SYS_PTRACE)
         ? 'yama'

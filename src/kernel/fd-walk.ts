@@ -27,54 +27,65 @@ export interface SocketWalk {
   readonly holders: ReadonlyMap<number, readonly SocketFd[]>;
   /** Processes whose fds we may not see: any of them may have any socket. */
   readonly hiddenPids: readonly number[];
+  /** How many processes the time was too short for. */
+  readonly skipped: number;
 }
 
 /**
  * Looks for sockets in every fd of every process, which costs about 4 us for each fd. Nothing less finds all who have
  * one: the kernel keeps no list of them. Inode 0 is no socket's; without any other there is nothing to look for, and
- * `hiddenPids` is empty.
+ * `hiddenPids` is empty. Ends after `withinMs`, by default when all is seen; what was started last is looked into first.
  *
  * @see proc_pid_fd(5)
  */
-export function walkSockets(inodes: ReadonlySet<number>): SocketWalk {
-  const holders = new Map<number, SocketFd[]>();
+export function walkSockets(
+  inodes: ReadonlySet<number>,
+  withinMs: number = Number.POSITIVE_INFINITY,
+): SocketWalk {
+  const holders = new Map<number, readonly SocketFd[]>();
   const hiddenPids: number[] = [];
-  if (![...inodes].some((inode) => inode !== 0)) return { holders, hiddenPids };
-  for (const pid of processNumbers()) {
+  if (![...inodes].some((inode) => inode !== 0)) return { holders, hiddenPids, skipped: 0 };
+  const until = performance.now() + withinMs;
+  const pids = processNumbers().toReversed();
+  for (const [index, pid] of pids.entries()) {
+    if (performance.now() > until) return { holders, hiddenPids, skipped: pids.length - index };
+    const found: (readonly [inode: number, holder: SocketFd])[] = [];
     const add = (inode: number, fd: number, thread?: number): void => {
-      const holder = thread === undefined ? { pid, fd } : { pid, fd, thread };
-      const known = holders.get(inode);
-      if (known === undefined) holders.set(inode, [holder]);
-      else known.push(holder);
+      found.push([inode, thread === undefined ? { pid, fd } : { pid, fd, thread }]);
     };
-    if (lookInto(pid, inodes, add) === 'hidden' && runsProgram(pid)) hiddenPids.push(pid);
+    const looked = lookInto(pid, inodes, add, until);
+    // Told in the order of their numbers all the same.
+    for (const [inode, holder] of found.toReversed())
+      holders.set(inode, [holder, ...(holders.get(inode) ?? [])]);
+    if (looked === 'hidden' && runsProgram(pid)) hiddenPids.push(pid);
+    if (looked === 'late') return { holders, hiddenPids, skipped: pids.length - index };
   }
-  return { holders, hiddenPids };
+  return { holders, hiddenPids, skipped: 0 };
 }
 
 type AddSocket = (inode: number, fd: number, thread?: number) => void;
 
-/** How many fds there are; `hidden` when they are not for us to see. */
-type Looked = number | 'hidden';
+/** How many fds there are; `hidden` when they are not for us to see, `late` when the time was over before all were. */
+type Looked = number | 'hidden' | 'late';
 
-function lookInto(pid: number, inodes: ReadonlySet<number>, add: AddSocket): Looked {
-  const looked = lookIntoFolder(`/proc/${pid}/fd`, inodes, add);
+function lookInto(pid: number, inodes: ReadonlySet<number>, add: AddSocket, until: number): Looked {
+  const looked = lookIntoFolder(`/proc/${pid}/fd`, inodes, add, until);
   if (looked !== 0) return looked;
   // A process lives on when its first thread ends, but /proc/PID/fd is that thread's.
   for (const thread of threadsOf(pid)) {
     if (thread === pid) continue;
     const folder = `/proc/${pid}/task/${thread}/fd`;
-    const ofThread = lookIntoFolder(folder, inodes, (inode, fd) => add(inode, fd, thread));
+    const ofThread = lookIntoFolder(folder, inodes, (inode, fd) => add(inode, fd, thread), until);
     if (ofThread !== 0) return ofThread;
   }
   return 0;
 }
 
-function lookIntoFolder(path: string, inodes: ReadonlySet<number>, add: AddSocket): Looked {
+function lookIntoFolder(path: string, inodes: ReadonlySet<number>, add: AddSocket, until: number): Looked {
   let folder: Fd | undefined;
   try {
     folder = open(path);
-    return lookIntoFds(folder, inodes, add);
+    return lookIntoFds(folder, inodes, add, until);
   } catch (error) {
     if (!(error instanceof SyscallError)) throw error;
     if (error.code === 'EACCES' || error.code === 'EPERM') return 'hidden';
@@ -91,9 +102,15 @@ const entriesAt = Number(addressOf(entries));
 const link = Buffer.alloc(64);
 const linkAt = Number(addressOf(link));
 
-function lookIntoFds(folder: Fd, inodes: ReadonlySet<number>, add: AddSocket): number {
+function lookIntoFds(
+  folder: Fd,
+  inodes: ReadonlySet<number>,
+  add: AddSocket,
+  until: number,
+): number | 'late' {
   let count = 0;
   for (;;) {
+    if (count > 0 && performance.now() > until) return 'late';
     const length = check('getdents64', syscallInto('getdents64', folder, entries));
     if (length === 0) return count;
     for (let at = 0; at < length; at += entries.readUInt16LE(at + ENTRY_LENGTH)) {

@@ -116,6 +116,7 @@ test('what cannot be seen and decides is said, not guessed', () => {
       },
     ],
     hiddenPids: [],
+    skipped: 0,
     machine: { kernel: kernelVersion('6.18.0'), sysctls: DEFAULT_SYSCTLS, addresses: LOOPBACK_ONLY },
   };
   const plain = predictFrom(view, REQUEST);

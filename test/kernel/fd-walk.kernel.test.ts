@@ -92,6 +92,23 @@ testNeeding(['netns', 'root'])('processes of others are hidden, and kernel threa
 
 test('without an inode nothing is looked for', () => {
   for (const inodes of [new Set<number>(), new Set([0])]) {
-    expect(walkSockets(inodes)).toEqual({ holders: new Map(), hiddenPids: [] });
+    expect(walkSockets(inodes)).toEqual({ holders: new Map(), hiddenPids: [], skipped: 0 });
   }
 });
+
+testNeeding('netns')(
+  'a walk ends when its time is over, and tells how many it did not look into',
+  async () => {
+    const told = await inside(
+      MODULES,
+      `${LISTENER}
+    const fd = listenAt(PORT);
+    const others = Array.from({ length: 1500 }, () => kernel.duplicate(fd));
+    // Its fds do not come in one read, and the time is over by the second.
+    const { holders, skipped } = walkSockets(new Set([inodeOf(PORT)]), 0.000_001);
+    const whole = walkSockets(new Set([inodeOf(PORT)]));
+    tell({ seen: [...holders.values()].flat().length, skipped: skipped > 0, whole: whole.skipped });`,
+    );
+    expect(told).toEqual({ seen: 0, skipped: true, whole: 0 });
+  },
+);
