@@ -10,13 +10,13 @@ import { why } from './why.js';
 
 /** For docker, podman and systemctl together: whoever asks is dying. */
 const TOOLS_MS = 100;
-/** To look for who has the port; all else together takes less than 50. */
-const LOOK_MS = 50;
+/** CPU time to look for who has the port. */
+const LOOK_MS = 80;
 
 /**
  * What stands behind an EADDRINUSE, EADDRNOTAVAIL or EACCES that Node or a system call gave, itself or one level within
  * (`cause`, `errors`), in words; null for another error, and for one that names no port. Blocks for some tens of
- * milliseconds, of which 50 at most to look into other processes, and for 100 more at most to ask docker or systemd.
+ * milliseconds, with 80 more of CPU time at most to look into other processes, and for 100 more at most to ask docker or systemd.
  *
  * @throws {SyscallError} the kernel has no inet_diag.
  */

@@ -41,7 +41,7 @@ export interface WhyOptions {
   readonly traffic?: boolean | undefined;
   /** Where to look besides this network namespace. Default: nowhere while the port is held here. */
   readonly netns?: 'all' | undefined;
-  /** How long to look for processes that have the sockets, in ms. Default: until every process has been looked into. */
+  /** How much CPU time to look for processes that have the sockets, in ms. Default: until every process has been looked into. */
   readonly lookWithinMs?: number | undefined;
 }
 

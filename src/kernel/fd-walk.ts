@@ -34,7 +34,8 @@ export interface SocketWalk {
 /**
  * Looks for sockets in every fd of every process, which costs about 4 us for each fd. Nothing less finds all who have
  * one: the kernel keeps no list of them. Inode 0 is no socket's; without any other there is nothing to look for, and
- * `hiddenPids` is empty. Ends after `withinMs`, by default when all is seen; what was started last is looked into first.
+ * `hiddenPids` is empty. Ends when it has used `withinMs` of CPU time, by default when all is seen; this process is looked
+ * into first, then what was started last.
  *
  * @see proc_pid_fd(5)
  */
@@ -42,25 +43,33 @@ export function walkSockets(
   inodes: ReadonlySet<number>,
   withinMs: number = Number.POSITIVE_INFINITY,
 ): SocketWalk {
-  const holders = new Map<number, readonly SocketFd[]>();
+  const holders = new Map<number, SocketFd[]>();
   const hiddenPids: number[] = [];
-  if (![...inodes].some((inode) => inode !== 0)) return { holders, hiddenPids, skipped: 0 };
-  const until = performance.now() + withinMs;
-  const pids = processNumbers().toReversed();
-  for (const [index, pid] of pids.entries()) {
-    if (performance.now() > until) return { holders, hiddenPids, skipped: pids.length - index };
-    const found: (readonly [inode: number, holder: SocketFd])[] = [];
+  let skipped = 0;
+  if (![...inodes].some((inode) => inode !== 0)) return { holders, hiddenPids, skipped };
+  const until = cpuMs() + withinMs;
+  const others = processNumbers().filter((pid) => pid !== process.pid);
+  for (const [index, pid] of [process.pid, ...others.toReversed()].entries()) {
     const add = (inode: number, fd: number, thread?: number): void => {
-      found.push([inode, thread === undefined ? { pid, fd } : { pid, fd, thread }]);
+      const holder = thread === undefined ? { pid, fd } : { pid, fd, thread };
+      const known = holders.get(inode);
+      if (known === undefined) holders.set(inode, [holder]);
+      else known.push(holder);
     };
-    const looked = lookInto(pid, inodes, add, until);
-    // Told in the order of their numbers all the same.
-    for (const [inode, holder] of found.toReversed())
-      holders.set(inode, [holder, ...(holders.get(inode) ?? [])]);
+    const looked = cpuMs() > until ? 'late' : lookInto(pid, inodes, add, until);
     if (looked === 'hidden' && runsProgram(pid)) hiddenPids.push(pid);
-    if (looked === 'late') return { holders, hiddenPids, skipped: pids.length - index };
+    if (looked === 'late') {
+      skipped = others.length + 1 - index;
+      break;
+    }
   }
-  return { holders, hiddenPids, skipped: 0 };
+  for (const found of holders.values()) found.sort((one, other) => one.pid - other.pid);
+  return { holders, hiddenPids: hiddenPids.toReversed(), skipped };
+}
+
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1_000;
 }
 
 type AddSocket = (inode: number, fd: number, thread?: number) => void;
@@ -110,7 +119,7 @@ function lookIntoFds(
 ): number | 'late' {
   let count = 0;
   for (;;) {
-    if (count > 0 && performance.now() > until) return 'late';
+    if (count > 0 && cpuMs() > until) return 'late';
     const length = check('getdents64', syscallInto('getdents64', folder, entries));
     if (length === 0) return count;
     for (let at = 0; at < length; at += entries.readUInt16LE(at + ENTRY_LENGTH)) {
