@@ -31,11 +31,12 @@ export type {
 export type { WaitOptions, WaitResult } from './diagnosis/wait-for.js';
 export type { WhyOptions } from './diagnosis/why.js';
 export { HoldfastError, type HoldfastErrorCode } from './errors.js';
+export type { ReloadOptions, ReloadOutcome } from './keeper/generations.js';
 export type { Keeper, KeeperEvents } from './keeper/keeper.js';
 export type { RestartPolicy, WorkerEnd } from './keeper/lifecycle.js';
 export type { Notice, Stranger } from './keeper/notices.js';
 export type { KeepOptions } from './keeper/options.js';
-export type { KeeperState, SocketState } from './keeper/state.js';
+export type { KeeperState, SocketState, WorkerState } from './keeper/state.js';
 export { version } from './version.js';
 
 /**

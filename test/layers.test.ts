@@ -15,7 +15,7 @@ const source = fileURLToPath(new URL('../src/', import.meta.url));
 /** Files at the root that every layer may import; they themselves import one another only. */
 const FOR_ALL = ['errors.ts', 'platform.ts', 'version.ts'];
 /** What the package exports. */
-const ENTRIES = ['index.ts', 'explain.ts'];
+const ENTRIES = ['index.ts', 'explain.ts', 'graceful.ts'];
 /** Reads numbers of the system and nothing else. */
 const SIGNALS: Arrow = { from: 'model/signals.ts', to: 'node:os' };
 
@@ -60,7 +60,7 @@ const BAD: readonly Arrow[] = [
   { from: 'doctor/x.ts', to: 'keeper/state.ts' },
   { from: 'keeper/x.ts', to: 'index.ts' },
   { from: 'kernel/x.ts', to: 'keeper/state.ts' },
-  { from: 'kernel/x.ts', to: 'cli/duration.ts' },
+  { from: 'kernel/x.ts', to: 'cli/failure.ts' },
   { from: 'model/x.ts', to: 'kernel/socket.ts' },
   { from: 'model/x.ts', to: 'keeper/lifecycle.ts' },
   { from: 'model/x.ts', to: 'node:fs' },
@@ -74,6 +74,7 @@ const BAD: readonly Arrow[] = [
   { from: 'index.ts', to: 'koffi' },
   { from: 'index.ts', to: 'cli/run.ts' },
   { from: 'explain.ts', to: 'cli/why.ts' },
+  { from: 'closing/x.ts', to: 'diagnosis/why.ts' },
   { from: 'diagnosis/x.ts', to: 'explain.ts' },
   { from: 'keeper/x.ts', to: '../test/support/ports.js' },
 ];
@@ -88,7 +89,7 @@ const GOOD: readonly Arrow[] = [
   { from: 'cli/x.ts', to: 'keeper/state.ts' },
   { from: 'cli/x.ts', to: 'kernel/procfs.ts' },
   { from: 'cli/x.ts', to: 'model/address.ts' },
-  { from: 'cli/x.ts', to: 'cli/duration.ts' },
+  { from: 'cli/x.ts', to: 'cli/failure.ts' },
   { from: 'keeper/x.ts', to: 'kernel/socket.ts' },
   { from: 'keeper/x.ts', to: 'version.ts' },
   { from: 'kernel/x.ts', to: 'model/address.ts' },
@@ -97,6 +98,7 @@ const GOOD: readonly Arrow[] = [
   { from: 'cli/x.ts', to: 'index.ts' },
   { from: 'index.ts', to: 'keeper/keeper.ts' },
   { from: 'explain.ts', to: 'diagnosis/explain.ts' },
+  { from: 'graceful.ts', to: 'closing/watch.ts' },
   { from: 'platform.ts', to: 'errors.ts' },
   SIGNALS,
 ];

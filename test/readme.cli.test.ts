@@ -15,7 +15,7 @@ import { project, run } from './cli/holdfast.js';
 import { testNeeding } from './support/needing.js';
 import { type Netns, openNetns } from './support/netns.js';
 import { freePort } from './support/ports.js';
-import { isAlive } from './support/proc.js';
+import { descendantsOf, isAlive } from './support/proc.js';
 import { type Started, start } from './support/process.js';
 import { binaryOf } from './support/requirement.js';
 import { temporaryFolder } from './support/temporary.js';
@@ -105,14 +105,25 @@ test(
 
 testNeeding('netns')('the installed commands do what the README says', async () => {
   const netns = await openNetns();
-  const [simple, look, listen, doctor, why, predict, lab] = blocksUnder('Commands', 'sh');
+  const [simple, reload, workers, scale, look, listen, doctor, why, predict, lab] = blocksUnder(
+    'Commands',
+    'sh',
+  );
   const folder = temporaryFolder();
   copyServer(folder);
   const keeper = await startBlock(simple, { cwd: folder, netns });
+  expect(await runBlock(reload, { cwd: folder, netns })).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/^generation 2 has taken over/),
+  });
   const { code, stdout } = await runBlock(look, { cwd: folder, netns });
   expect(code).toBe(0);
   expect(stdout).toContain('  127.0.0.1:8080  served, 0 waiting\n');
   expect((await keeper.end()).code).toBe(143);
+  const several = await startBlock(workers, { cwd: folder, netns });
+  const scaled = await runBlock(scale, { cwd: folder, netns });
+  expect(scaled).toMatchObject({ code: 0, stdout: 'scaled to 4\n' });
+  await interrupt(several);
   const shop = await startBlock(listen, { cwd: folder, netns });
   const shops = await run(netns.command(['holdfast', 'status', 'shop']), { cwd: folder, env });
   expect(shops.stdout).toMatch(/^shop: serving/);
@@ -176,7 +187,7 @@ test('the examples of the library compile and run', async () => {
 
   const holder = start([process.execPath, 'server.js'], { cwd: folder, env: { ...env, PORT: String(port) } });
   await holder.listening(port);
-  const [preload] = blocksUnder('Library', 'sh');
+  const [preload, graceful] = blocksUnder('Library', 'sh');
   const dying = await run(shellCommand(preload), { cwd: folder, env: { ...env, PORT: String(port) } });
   expect(dying.stderr).toContain(`(pid ${holder.pid})`);
   expect(dying.stderr).toContain('Error: listen EADDRINUSE');
@@ -186,6 +197,13 @@ test('the examples of the library compile and run', async () => {
   expect(three.stdout).toContain('What a bind does');
   expect(three.stdout).toMatch(/yes 1\ntrue\n$/);
   await holder.end();
+
+  const leaving = start(shellCommand(graceful), { cwd: folder, env: { ...env, PORT: String(port) } });
+  await leaving.listening(port);
+  const [server] = [leaving.pid, ...descendantsOf(leaving.pid)].slice(-1);
+  process.kill(server ?? 0, 'SIGTERM');
+  const { code, signal } = await leaving.end();
+  expect(signal ?? code).toBeOneOf(['SIGTERM', 143]); // the shell may have become the server
 });
 
 test('uninstalling leaves nothing', async () => {
@@ -206,7 +224,7 @@ test('every command line of the README was run', () => {
   expect(blocksOf(readme).filter(({ language }) => !known.includes(language))).toEqual([]);
 });
 
-for (const page of ['README.md', 'CHANGELOG.md', 'docs/keeper.md']) {
+for (const page of ['README.md', 'CHANGELOG.md', 'docs/keeper.md', 'docs/graceful.md']) {
   test(`every link of ${page} to a file leads somewhere`, () => {
     const text = readFileSync(join(project, page), 'utf8');
     const targets = [...text.matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, target = '']) => target);

@@ -2,7 +2,7 @@ import { createInterface } from 'node:readline/promises';
 import { carryOut, type FreeResult } from '../diagnosis/free.js';
 import { type FreeOptions, type FreePlan, planFree } from '../diagnosis/free-plan.js';
 import { why } from '../diagnosis/why.js';
-import { formatDuration } from './duration.js';
+import { formatDuration } from '../model/duration.js';
 import { parsePort } from './port-target.js';
 
 export interface FreeFlags {

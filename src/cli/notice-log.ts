@@ -1,7 +1,7 @@
 import { writeSync } from 'node:fs';
 import type { WhyReport } from '../diagnosis/report.js';
 import { describeStranger, type Notice } from '../keeper/notices.js';
-import { formatDuration } from './duration.js';
+import { formatDuration } from '../model/duration.js';
 
 const STDERR = 2;
 
@@ -52,6 +52,16 @@ export function describeNotice(notice: Notice): string {
       return `the server went into the background; following pid ${notice.pids.join(', ')}`;
     case 'restarting':
       return `starting again in ${formatDuration(notice.inMs)} (failure ${notice.failures} in a row)`;
+    case 'promoted':
+      return `pid ${notice.pid}, which was standing by, serves now`;
+    case 'reloading':
+      return `starting generation ${notice.generation}`;
+    case 'reloaded':
+      return `generation ${notice.generation} has taken over after ${formatDuration(notice.tookMs)}`;
+    case 'reload-failed':
+      return `the reload failed${notice.goesOn ? ', the former server goes on' : ''}: ${notice.why}`;
+    case 'drained':
+      return `generation ${notice.generation} ${drainedHow(notice)}`;
     case 'nothing-listens':
       return `nothing listens yet after ${formatDuration(notice.afterMs)}; a server's port is kept once it listens`;
     case 'stopping':
@@ -61,6 +71,17 @@ export function describeNotice(notice: Notice): string {
     case 'warning':
       return notice.text;
   }
+}
+
+function drainedHow({
+  complete,
+  tookMs,
+  connections,
+}: Extract<Notice, { readonly type: 'drained' }>): string {
+  const time = formatDuration(tookMs);
+  if (complete) return `has finished what it had, after ${time}`;
+  const left = `${connections} ${connections === 1 ? 'connection' : 'connections'}`;
+  return `has not finished after ${time}: ${left} will be cut`;
 }
 
 const RELEASED = {
@@ -77,6 +98,7 @@ function levelOf({ type }: Notice): 'info' | 'warn' {
     case 'warning':
     case 'killed':
     case 'nothing-listens':
+    case 'reload-failed':
       return 'warn';
     default:
       return 'info';

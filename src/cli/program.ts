@@ -1,8 +1,9 @@
+import { availableParallelism } from 'node:os';
 import { Command, CommanderError, Option } from 'commander';
 import { HoldfastError } from '../errors.js';
+import { parseDuration } from '../model/duration.js';
 import { requireLinux } from '../platform.js';
 import { version } from '../version.js';
-import { parseDuration } from './duration.js';
 import { reportFailure, TROUBLE } from './failure.js';
 
 /** Signals that can ask a server to end. */
@@ -33,6 +34,10 @@ export function describeProgram(): Command {
     .enablePositionalOptions();
   program.addCommand(describeRun());
   program.addCommand(describeStatus());
+  program.addCommand(describeReload());
+  program.addCommand(describeRestart());
+  program.addCommand(describeScale());
+  program.addCommand(describeUnpark());
   program.addCommand(describeStop());
   program.addCommand(describeWhy());
   program.addCommand(describeFree());
@@ -76,6 +81,27 @@ function describeRun(): Command {
     )
     .addOption(time('--stop-timeout <time>', 'from the stop signal to SIGKILL', 10))
     .addOption(
+      new Option('--workers <n>', 'how many copies of the server share its sockets; auto: one for each CPU')
+        .argParser(parseWorkers)
+        .default(1),
+    )
+    .addOption(count('--standby [n]', 'how many more copies wait, started, until one dies (default: 1)'))
+    .addOption(time('--standby-max-age <time>', 'how long one waits before it is started anew', 600))
+    .option('--no-overlap', 'at a reload stop the old generation before the new one starts')
+    .option(
+      '--ready <how>',
+      'what makes a new generation ready: listen, notify, ipc, http:/path, delay:3s',
+      'listen',
+    )
+    .addOption(time('--ready-timeout <time>', 'at a reload, how long the new generation may take', 60))
+    .addOption(
+      new Option('--drain-wait <what>', "at a reload, what the old generation's connections are waited for")
+        .choices(['idle', 'open', 'queue'])
+        .default('idle'),
+    )
+    .addOption(time('--drain-quiet <time>', 'how long a connection is still until it is idle', 1))
+    .addOption(time('--drain-timeout <time>', 'how long connections are waited for at most', 30))
+    .addOption(
       new Option('--log <format>', "the keeper's own lines").choices(['text', 'json']).default('text'),
     )
     .addHelpText(
@@ -106,6 +132,56 @@ function describeStatus(): Command {
       requireLinux('holdfast status');
       const { status } = await import('./status.js');
       await status(name, options);
+    });
+}
+
+function describeReload(): Command {
+  return command('reload')
+    .description('replace the server by a new copy of it, without a failed request')
+    .argument('[name]', "name of the keeper (default: the folder's)")
+    .option('--new-addresses', 'the new copy may listen on other addresses')
+    .addHelpText('after', examples('holdfast reload', 'holdfast reload shop'))
+    .action(async (name: string | undefined, options) => {
+      requireLinux('holdfast reload');
+      const { reload } = await import('./reload.js');
+      await reload(name, options);
+    });
+}
+
+function describeRestart(): Command {
+  return command('restart')
+    .description('stop the server and start it again; clients wait meanwhile')
+    .argument('[name]', "name of the keeper (default: the folder's)")
+    .addHelpText('after', examples('holdfast restart', 'holdfast restart shop'))
+    .action(async (name: string | undefined) => {
+      requireLinux('holdfast restart');
+      const { restart } = await import('./reload.js');
+      await restart(name);
+    });
+}
+
+function describeScale(): Command {
+  return command('scale')
+    .description('change how many copies of the server share its sockets')
+    .argument('<name-or-count>', 'how many, or the name of the keeper before it')
+    .argument('[count]', 'how many')
+    .addHelpText('after', examples('holdfast scale 4', 'holdfast scale shop 2'))
+    .action(async (first: string, second: string | undefined) => {
+      requireLinux('holdfast scale');
+      const { scale } = await import('./scale.js');
+      await (second === undefined ? scale(undefined, first) : scale(first, second));
+    });
+}
+
+function describeUnpark(): Command {
+  return command('unpark')
+    .description('let a standby go on from its listen, e.g. to debug it')
+    .argument('[name]', "name of the keeper (default: the folder's)")
+    .addHelpText('after', examples('holdfast unpark', 'holdfast unpark shop'))
+    .action(async (name: string | undefined) => {
+      requireLinux('holdfast unpark');
+      const { unpark } = await import('./unpark.js');
+      await unpark(name);
     });
 }
 
@@ -346,6 +422,15 @@ function command(name: string): Command {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'holdfast: ')) })
     .configureHelp({ subcommandTerm: (one) => `${one.name()} ${one.usage()}` })
     .showHelpAfterError(`holdfast ${name} --help tells more`);
+}
+
+function parseWorkers(text: string): number {
+  if (text === 'auto') return availableParallelism();
+  if (/^[1-9]\d{0,2}$/.test(text)) return Number(text);
+  throw new HoldfastError(
+    'ERR_HOLDFAST_OPTION',
+    `--workers: "${text}" is no whole number from 1 to 999, nor auto`,
+  );
 }
 
 /** An option that is given as `500ms` or `10s` and read in milliseconds. */

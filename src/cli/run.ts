@@ -25,6 +25,15 @@ export interface RunFlags {
   readonly holdFor: number;
   readonly stopSignal: NodeJS.Signals;
   readonly stopTimeout: number;
+  readonly workers: number;
+  readonly standby?: number | true;
+  readonly standbyMaxAge: number;
+  readonly overlap: boolean;
+  readonly ready: string;
+  readonly readyTimeout: number;
+  readonly drainWait: NonNullable<KeepOptions['drainWait']>;
+  readonly drainQuiet: number;
+  readonly drainTimeout: number;
   readonly log: 'text' | 'json';
 }
 
@@ -75,6 +84,15 @@ function keepOptions(command: readonly string[], flags: RunFlags): KeepOptions {
     holdForMs: flags.holdFor,
     stopSignal: flags.stopSignal,
     stopTimeoutMs: flags.stopTimeout,
+    workers: flags.workers,
+    standbyMaxAgeMs: flags.standbyMaxAge,
+    standbys: flags.standby === true ? 1 : (flags.standby ?? 0),
+    overlap: flags.overlap,
+    ready: flags.ready,
+    readyTimeoutMs: flags.readyTimeout,
+    drainWait: flags.drainWait,
+    drainQuietMs: flags.drainQuiet,
+    drainTimeoutMs: flags.drainTimeout,
     ...(flags.name === undefined ? {} : { name: flags.name }),
     ...(flags.user === undefined ? {} : { user: flags.user }),
     ...(flags.group === undefined ? {} : { group: flags.group }),
@@ -127,7 +145,7 @@ function handleSignals(ignoresHangup: boolean): (keeper: Keeper) => void {
   on('SIGHUP', (kept) => {
     if (ignoresHangup) return;
     if (hadTerminal) void kept.stop();
-    else kept.forward('SIGHUP');
+    else void kept.reload();
   });
   on('SIGUSR1', (kept) => kept.forward('SIGUSR1'));
   on('SIGUSR2', (kept) => kept.forward('SIGUSR2'));

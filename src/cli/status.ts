@@ -1,8 +1,8 @@
 import { errorCode } from '../errors.js';
 import { askKeeper } from '../keeper/control.js';
-import { type KeeperState, knownKeepers, stateFiles } from '../keeper/state.js';
+import { type KeeperState, knownKeepers, stateFiles, type WorkerState } from '../keeper/state.js';
 import { isAlive } from '../keeper/tree.js';
-import { formatDuration } from './duration.js';
+import { formatDuration } from '../model/duration.js';
 
 /** `holdfast status`: exit 0 when the keepers asked for run, 1 when none does, as grep tells that it found nothing. */
 export async function status(name: string | undefined, options: { readonly json?: boolean }): Promise<void> {
@@ -34,10 +34,16 @@ function describe(state: KeeperState): string {
   const lines = [
     `${state.name}: ${state.phase}, keeper pid ${state.pid}, ${worker}, up ${age}, ${restarts}`,
     `  ${state.command.join(' ')}`,
+    ...(state.workers.length > 1 ? state.workers.map(describeWorker) : []),
+    ...(state.reload === 'steady' ? [] : [`  reload: ${state.reload}`]),
     ...state.sockets.map(
       (socket) =>
         `  ${socket.address}  ${socket.served ? 'served' : 'held, nobody serves it'}, ${socket.waiting} waiting`,
     ),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+function describeWorker({ pid, generation, phase }: WorkerState): string {
+  return `  generation ${generation}, ${pid === null ? 'not started' : `pid ${pid}`}: ${phase}`;
 }

@@ -1,6 +1,6 @@
 import { waitFor } from '../diagnosis/wait-for.js';
 import { HoldfastError } from '../errors.js';
-import { formatDuration } from './duration.js';
+import { formatDuration } from '../model/duration.js';
 import { parsePort } from './port-target.js';
 
 export interface WaitFlags {

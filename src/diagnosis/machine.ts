@@ -1,6 +1,6 @@
 import { release } from 'node:os';
 import { interfaceNames, localAddresses } from '../kernel/interface.js';
-import { sysctlNumber, sysctlText } from '../kernel/sysctl.js';
+import { ephemeralPorts, reservedPorts, sysctlNumber } from '../kernel/sysctl.js';
 import { kernelVersion } from '../model/kernel-rules.js';
 import { type Addresses, DEFAULT_SYSCTLS, type Sysctls, type World } from '../model/world.js';
 
@@ -13,11 +13,11 @@ export function lookAtMachine(): Machine {
 
 function liveSysctls(): Sysctls {
   const number = (path: string, otherwise: number): number => sysctlNumber(path) ?? otherwise;
-  const [low, high] = (sysctlText('net/ipv4/ip_local_port_range') ?? '').split(/\s+/).map(Number);
+  const range = ephemeralPorts();
   return {
     ...DEFAULT_SYSCTLS,
-    ...(low && high ? { portRange: { low, high } } : {}),
-    reservedPorts: portList(sysctlText('net/ipv4/ip_local_reserved_ports') ?? ''),
+    ...(range === undefined ? {} : { portRange: { low: range.from, high: range.to } }),
+    reservedPorts: reservedPorts(),
     unprivilegedPortStart: number('net/ipv4/ip_unprivileged_port_start', 1024),
     autobindReuse: number('net/ipv4/ip_autobind_reuse', 0) === 1,
     twReuse: number('net/ipv4/tcp_tw_reuse', 2) as Sysctls['twReuse'],
@@ -29,17 +29,6 @@ function liveSysctls(): Sysctls {
     nonlocalBind4: number('net/ipv4/ip_nonlocal_bind', 0) === 1,
     nonlocalBind6: number('net/ipv6/ip_nonlocal_bind', 0) === 1,
   };
-}
-
-/** `8080,9000-9005`, as the kernel prints it. */
-function portList(text: string): readonly number[] {
-  return text
-    .split(',')
-    .filter((part) => part !== '')
-    .flatMap((part) => {
-      const [first = 0, last = first] = part.split('-').map(Number);
-      return Array.from({ length: last - first + 1 }, (_, index) => first + index);
-    });
 }
 
 function liveAddresses(): Addresses {

@@ -2,15 +2,9 @@ import { errorCode } from '../errors.js';
 import { close } from '../kernel/fd.js';
 import type { Fd } from '../kernel/libc.js';
 import { CAP_NET_BIND_SERVICE, hasCapability } from '../kernel/procfs.js';
+import { steerGroupTo } from '../kernel/reuseport-group.js';
 import { tcpListeners } from '../kernel/sock-diag.js';
-import {
-  bind,
-  listen,
-  refuseNewConnections,
-  setReusePort,
-  steerGroupTo,
-  streamSocket,
-} from '../kernel/socket.js';
+import { bind, listen, refuseNewConnections, setReusePort, streamSocket } from '../kernel/socket.js';
 import { sysctlNumber } from '../kernel/sysctl.js';
 import type { InetAddress } from '../model/address.js';
 import { type Finding, limited, no, yes } from './report.js';

@@ -15,7 +15,8 @@ const LOADING_MS = 10_000;
 
 export interface AttendanceOptions {
   readonly held: HeldSockets;
-  readonly tree: () => WorkerTree | undefined;
+  /** Those of the workers that run now. */
+  readonly trees: () => readonly WorkerTree[];
   readonly holdForMs: number;
   readonly say: (notice: Notice) => void;
   /** A held socket is a server's beyond doubt, or is gone. */
@@ -73,7 +74,7 @@ export class Attendance {
   #confirm(held: HeldSocket): void {
     if (this.#options.held.byInode(held.inode) !== held) return;
     // A worker that ended meanwhile had it open as far as anyone can tell.
-    if (!held.claimed) return;
+    if (held.claims.size === 0) return;
     const holders = this.#holdersOf(held);
     // Of one that was closed meanwhile the former holders stay: that they live tells that it was on purpose.
     if (holders.length > 0) {
@@ -97,7 +98,9 @@ export class Attendance {
     if (place === undefined) return [];
     return this.#options.held
       .overlapping(place)
-      .filter((former) => !former.listened && !(former.claimed && this.#holdersOf(former).length > 0));
+      .filter(
+        (former) => !former.listened && !(former.claims.size > 0 && this.#holdersOf(former).length > 0),
+      );
   }
 
   /**
@@ -106,7 +109,7 @@ export class Attendance {
    */
   #settle(held: HeldSocket, looks: number): void {
     this.#after(SETTLED_MS, () => {
-      if (!this.#options.held.has(held) || !held.claimed) return;
+      if (!this.#options.held.has(held) || held.claims.size === 0) return;
       this.#lookForHolders(held);
       if (held.holders.length === 0) return;
       if (looks > 1 && !held.holders.some(isAtRest)) {
@@ -127,7 +130,7 @@ export class Attendance {
       if (this.#isFailing(held, now)) {
         if (this.#isServing() && !held.listened) this.#release(held);
         else this.#refuse(held);
-      } else if (held.claimed || held.listened) {
+      } else if (held.claims.size > 0 || held.listened) {
         this.#lookForAbandoned(held, now);
       }
     }
@@ -142,7 +145,7 @@ export class Attendance {
   }
 
   #holdersOf(held: HeldSocket): readonly SocketHolder[] {
-    return currentHolders(this.#options.tree(), held.inode, held.holders);
+    return currentHolders(this.#options.trees(), held.inode, held.holders);
   }
 
   #lookForHolders(held: HeldSocket): void {

@@ -25,6 +25,8 @@ export interface ChildSocket {
   readonly fd: number;
   readonly inode: number;
   readonly nonBlocking: boolean;
+  /** IPPROTO_TCP or IPPROTO_MPTCP. */
+  readonly protocol: number;
   /** It asked for SO_REUSEPORT; false where that cannot be seen. */
   readonly programReusesPort: boolean;
   /** Our copy, for as long as it is lent; undefined where fds may not be copied. */
@@ -41,7 +43,8 @@ export interface ChildSocket {
 export function withCopy<T>(pid: number, fd: number, use: (socket: ChildSocket) => T): T | undefined {
   const copy = copyFdFrom(pid, fd);
   try {
-    return isTcp(copy) ? use(copiedSocket(pid, fd, copy)) : undefined;
+    const protocol = tcpProtocolOf(copy);
+    return protocol === undefined ? undefined : use(copiedSocket(pid, fd, copy, protocol));
   } finally {
     close(copy);
   }
@@ -77,6 +80,7 @@ export function lookAtSocket(
     fd,
     inode,
     nonBlocking: ((fdFlags(pid, fd) ?? 0) & O_NONBLOCK) !== 0,
+    protocol: protocol.startsWith('MP') ? IPPROTO_MPTCP : IPPROTO_TCP,
     programReusesPort: reusePort ?? false,
     copy: undefined,
     placeAt: (address) => ({
@@ -118,24 +122,26 @@ export function ownNamespace(): string {
   return namespace;
 }
 
-function copiedSocket(pid: number, fd: number, copy: Fd): ChildSocket {
+function copiedSocket(pid: number, fd: number, copy: Fd, protocol: number): ChildSocket {
   return {
     pid,
     fd,
     inode: socketInode(copy),
     nonBlocking: isNonBlocking(copy),
+    protocol,
     programReusesPort: reusesPort(copy),
     copy,
     placeAt: (address) => placeOf(copy, address),
   };
 }
 
-function isTcp(fd: Fd): boolean {
+/** Undefined for what is neither TCP nor MPTCP. */
+function tcpProtocolOf(fd: Fd): number | undefined {
   try {
     const { stream, protocol } = socketKind(fd);
-    return stream && (protocol === IPPROTO_TCP || protocol === IPPROTO_MPTCP);
+    return stream && (protocol === IPPROTO_TCP || protocol === IPPROTO_MPTCP) ? protocol : undefined;
   } catch (error) {
-    if (errorCode(error) === 'ENOTSOCK') return false;
+    if (errorCode(error) === 'ENOTSOCK') return undefined;
     throw error;
   }
 }

@@ -1,14 +1,8 @@
 import { errorCode } from '../errors.js';
 import { close } from '../kernel/fd.js';
 import { EOPNOTSUPP, type Fd } from '../kernel/libc.js';
-import {
-  acceptQueueLength,
-  BACKLOG_MAX,
-  isListening,
-  listen,
-  socketInode,
-  steerGroupTo,
-} from '../kernel/socket.js';
+import { type Steering, steerGroup, unsteerGroup } from '../kernel/reuseport-group.js';
+import { acceptQueueLength, BACKLOG_MAX, isListening, listen, socketInode } from '../kernel/socket.js';
 import {
   type Endpoint,
   endpointsOverlap,
@@ -45,8 +39,8 @@ export interface HeldSocket {
   isBeingGiven: boolean;
   /** A service manager above us has it too, and goes on with it when we have ended. */
   readonly inherited: boolean;
-  /** Somebody of the current worker has bound or listened to it. */
-  claimed: boolean;
+  /** Workers, by id, of which a process has bound or listened to it. */
+  readonly claims: Set<number>;
   /** Who had it open when last looked. */
   holders: readonly SocketHolder[];
   /** Since when nobody of the worker has had it open, ms of `performance.now()`; null while somebody has. */
@@ -81,7 +75,7 @@ export class HeldSockets {
       isBeingGiven: false,
       inode: socketInode(socket.fd),
       confirmed: socket.listened,
-      claimed: !socket.listened,
+      claims: new Set(),
       holders: [],
       unservedSince: null,
       failingSince: null,
@@ -101,6 +95,12 @@ export class HeldSockets {
 
   releaseAll(): void {
     for (const held of this.all()) this.release(held);
+  }
+
+  /** Gives all to another keeper of sockets, whose worker is yet to start. */
+  moveTo(other: HeldSockets): void {
+    for (const held of this.#sockets) other.#sockets.add(held);
+    this.#sockets.clear();
   }
 
   has(held: HeldSocket): boolean {
@@ -137,12 +137,21 @@ export class HeldSockets {
     );
   }
 
-  /** The worker is gone: nobody claims anything any more, and clients begin to wait. */
-  workerGone(now: number): void {
+  /**
+   * The worker is gone: it claims nothing any more, and where no other worker has the socket, which `othersWith` tells,
+   * clients begin to wait.
+   */
+  workerGone(
+    worker: number,
+    now: number,
+    othersWith: (held: HeldSocket) => readonly SocketHolder[] = () => [],
+  ): void {
     for (const held of this.#sockets) {
-      held.confirmed ||= held.claimed;
-      held.claimed = false;
-      held.holders = [];
+      held.confirmed ||= held.claims.has(worker);
+      held.claims.delete(worker);
+      held.holders = othersWith(held);
+      if (held.holders.length > 0) continue;
+      held.claims.clear();
       held.unservedSince ??= now;
       held.failingSince ??= now;
       held.abandonedSince = null;
@@ -152,7 +161,7 @@ export class HeldSockets {
 
 /** Whether a process of the worker has it open, as far as was looked. */
 export function isServed(held: HeldSocket): boolean {
-  return held.unservedSince === null && (held.claimed || held.holders.length > 0);
+  return held.unservedSince === null && (held.claims.size > 0 || held.holders.length > 0);
 }
 
 /** Makes the socket take clients, as many as the kernel lets wait, and its group give them to nobody else. */
@@ -161,13 +170,14 @@ export function acceptClients(held: HeldSocket): void {
   listen(held.fd, held.backlog ?? BACKLOG_MAX);
   held.refusing = false;
   // A socket that stopped listening has left its group, and the group's program is gone.
-  if (!wasOpen && held.place !== undefined && !held.programReusesPort) steer(held.fd, 0);
+  if (wasOpen || held.place === undefined || held.programReusesPort) return;
+  steer(held.fd, { to: [0], family: held.place.address.family });
 }
 
-/** Gives all new connections of the socket's SO_REUSEPORT group to the member with this index. */
-export function steer(fd: Fd, index: number): void {
+/** Says to whom the socket's SO_REUSEPORT group gives new connections. */
+export function steer(fd: Fd, steering: Steering): void {
   try {
-    steerGroupTo(fd, index);
+    steerGroup(fd, steering);
   } catch (error) {
     // MPTCP listeners take no program, and a socket from elsewhere may be in no group (EINVAL): held all the same.
     const code = errorCode(error);
@@ -175,13 +185,28 @@ export function steer(fd: Fd, index: number): void {
   }
 }
 
+/** Leaves it to the kernel again. */
+export function unsteer(fd: Fd): void {
+  try {
+    unsteerGroup(fd);
+  } catch (error) {
+    // It has no program.
+    const code = errorCode(error);
+    if (code !== 'ENOENT' && code !== 'EINVAL') throw error;
+  }
+}
+
 /** Connections that wait in the accept queue; 0 where the kernel does not tell (MPTCP, unix). */
 export function queueLength(held: HeldSocket): number {
-  if (held.place === undefined) return 0;
+  return held.place === undefined ? 0 : (toldQueueLength(held.fd) ?? 0);
+}
+
+/** Connections that wait in the accept queue; undefined where the kernel does not tell. */
+export function toldQueueLength(fd: Fd): number | undefined {
   try {
-    return acceptQueueLength(held.fd);
+    return acceptQueueLength(fd);
   } catch (error) {
-    if (errorCode(error) === EOPNOTSUPP) return 0;
+    if (errorCode(error) === EOPNOTSUPP) return undefined;
     throw error;
   }
 }
@@ -190,6 +215,11 @@ export function queueLength(held: HeldSocket): number {
 export function describeHeld(held: Pick<HeldSocket, 'address' | 'place'>): string {
   const v6only = held.place?.v6only === true && held.place.address.host === '::' ? ' (IPv6 only)' : '';
   return `${formatAddress(held.address)}${v6only}`;
+}
+
+/** The same text for the same place. */
+export function placeKey({ address, v6only, device, netns }: Place): string {
+  return [netns, device, v6only, formatAddress(address)].join(' ');
 }
 
 function samePlace(one: Place, other: Place): boolean {

@@ -4,40 +4,34 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errorCode, errorText, HoldfastError } from '../errors.js';
 import { close } from '../kernel/fd.js';
 import { EOPNOTSUPP, type Fd } from '../kernel/libc.js';
+import { openNotifySocket, receiveNotifications } from '../kernel/notify-socket.js';
 import { mayCopyFds } from '../kernel/pidfd.js';
 import { Poller, startThreadPool } from '../kernel/poller.js';
-import { becomeSubreaper, reap } from '../kernel/process.js';
-import {
-  allProcesses,
-  CAP_SYS_ADMIN,
-  childrenOf,
-  hasCapability,
-  type ProcessStat,
-  processStat,
-} from '../kernel/procfs.js';
+import { becomeSubreaper } from '../kernel/process.js';
+import { allProcesses, CAP_SYS_ADMIN, childrenOf, hasCapability, processStat } from '../kernel/procfs.js';
 import { SeccompNotifier } from '../kernel/seccomp.js';
 import { isListening, refuseNewConnections } from '../kernel/socket.js';
-import { formatAddress } from '../model/address.js';
 import { defaultName } from '../model/keeper-name.js';
-import { signalName } from '../model/signals.js';
 import { version } from '../version.js';
-import { Attendance } from './attendance.js';
 import { type ControlServer, serveControl } from './control.js';
-import { findProgram, type HandedSocket, handOver } from './hand-over.js';
-import { acceptClients, describeHeld, type HeldSocket, HeldSockets, isServed, queueLength } from './held.js';
-import {
-  begin,
-  type Effect,
-  type Lifecycle,
-  type LifecycleEvent,
-  type Step,
-  step,
-  type TimerName,
-  type WorkerEnd,
-} from './lifecycle.js';
+import { Generation } from './generation.js';
+import { Generations, type ReloadOptions, type ReloadOutcome } from './generations.js';
+import { ReusePortGroups } from './groups.js';
+import { findProgram, handOver } from './hand-over.js';
+import { describeHeld, type HeldSocket, isServed, queueLength } from './held.js';
+import type { Phase, Policy } from './lifecycle.js';
 import { bindAll, inheritedSockets, removeSocketFile } from './listen.js';
 import type { Notice } from './notices.js';
-import { holdForMs, type Identity, identityOf, type KeepOptions, policyOf } from './options.js';
+import {
+  count,
+  holdForMs,
+  type Identity,
+  identityOf,
+  type KeepOptions,
+  policyOf,
+  reloadPolicyOf,
+} from './options.js';
+import type { Readiness } from './readiness.js';
 import { rehearse } from './rehearsal.js';
 import { isRewatching } from './rewatch.js';
 import { ServiceManager } from './service-manager.js';
@@ -51,60 +45,16 @@ import {
   stateFiles,
   writeState,
 } from './state.js';
-import { Trap, trappedCalls } from './trap.js';
-import {
-  holderOf,
-  holdsSocketAt,
-  isAlive,
-  type ProcessId,
-  type SocketHolder,
-  signalProcess,
-  WORKER_VARIABLE,
-  WorkerTree,
-} from './tree.js';
+import { type Caller, Trap, trappedCalls } from './trap.js';
+import { type ProcessId, signalProcess, WORKER_VARIABLE, WorkerTree } from './tree.js';
 import { unheldListeners } from './unheld.js';
+import type { Worker } from './worker.js';
 
-/** How often the end of a tree is looked for while it is waited for; SIGCHLD usually tells sooner. */
-const TREE_LOOK_MS = 25;
-/** How often a daemon that has no socket yet is looked for. */
-const DAEMON_LOOK_MS = 100;
-const DAEMON_STARTS_MS = 500;
-/** A process that SIGKILL does not end in this time hangs in the kernel; nobody can wait for it. */
-const UNKILLABLE_MS = 5_000;
 const START_TOLD_MS = 5;
-const LISTENING_LOOK_MS = 100;
-const LISTENING_LOOK_MAX_MS = 2_000;
 const NOTHING_LISTENS_MS = 5_000;
 /** At the stop: how long connections that are queued already may take to be accepted. */
 const QUEUE_DRAIN_MS = 1_000;
-/** Node fires a longer timer at once. */
-const TIMER_MAX_MS = 0x7fffffff;
 const STATE_WRITE_MS = 20;
-const KEY_SIGNALS: ReadonlySet<NodeJS.Signals> = new Set(['SIGINT', 'SIGQUIT', 'SIGHUP']);
-const KEY_SIGNAL_MS = 20;
-/** Delays are spread by this share either way, so that keepers do not start their servers in step. */
-const JITTER = 0.2;
-
-const TIMER_EVENTS: Readonly<Record<TimerName, LifecycleEvent>> = {
-  steady: { type: 'steady' },
-  cleanup: { type: 'cleanup-timeout' },
-  backoff: { type: 'backoff-over' },
-  stop: { type: 'stop-timeout' },
-};
-
-/** The running copy of the server. */
-interface Worker {
-  /** Its first process, or the daemon that this has become. */
-  root: ProcessId;
-  readonly tree: WorkerTree;
-  /** It has just listened on a socket that is not held. */
-  listensUnheld: boolean;
-  rootEnded: boolean;
-  /** How the daemon ended, once it has. */
-  daemonEnd: WorkerEnd | undefined;
-  /** The root is a daemon that was found by its socket. */
-  followed: boolean;
-}
 
 /** What only the command, which is a process of its own, asks of a keeper. */
 export interface ProcessDuties {
@@ -119,7 +69,7 @@ export interface ProcessDuties {
 /** Events of a Keeper: every Notice as `notice`, and each under its own type. */
 export type KeeperEvents = { notice: [Notice] } & { [N in Notice as N['type']]: [N] };
 
-/** Keeps one server: owns its listening sockets, and starts it again when it dies. */
+/** Keeps one server: owns its listening sockets, starts it again when it dies, and replaces it without a gap. */
 export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposable {
   readonly name: string;
   /** Settles when the server has ended for good and every held socket is closed. */
@@ -127,36 +77,33 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   readonly #options: KeepOptions;
   readonly #duties: ProcessDuties;
+  readonly #policy: Policy;
+  readonly #holdForMs: number;
   readonly #identity: Identity | undefined;
   readonly #cwd: string;
   readonly #files: StateFiles;
   readonly #lock: Fd;
   readonly #serviceManager: ServiceManager;
-  readonly #held = new HeldSockets((held) => this.#serviceManager.remove(held));
+  readonly #groups = new ReusePortGroups();
+  readonly #readiness: Readiness;
+  readonly #generations: Generations;
   readonly #announced = new WeakSet<HeldSocket>();
   /** Whether fds may be copied out of other processes here. */
   readonly #mayCopy = mayCopyFds();
   /** Children that this process had before: not the server's. */
   readonly #before: ReadonlySet<number> = new Set(orphans());
   readonly #since = Date.now();
-  readonly #timers = new Map<TimerName, NodeJS.Timeout>();
-  readonly #attendance: Attendance;
   readonly #onChild = (): void => this.#childEnded();
   readonly #onExit = (): void => this.#poller?.close();
   #finish: (outcome: { exitCode: number }) => void = () => undefined;
-  #handed: readonly HandedSocket[] = [];
   #poller: Poller | undefined;
   #trap: Trap | undefined;
   #spawner: Spawner | undefined;
   #control: ControlServer | undefined;
-  #lifecycle: Lifecycle;
-  #worker: Worker | undefined;
+  #notifySocket: Fd | undefined;
   #starts = 0;
-  /** A start is on its way and its process not known yet. */
-  #spawning = false;
-  #stopAtOnce = false;
-  #killingSince: number | null = null;
-  #treeLook: NodeJS.Timeout | undefined;
+  #isOver = false;
+  #entranceClosed: Promise<void> | undefined;
   #stateWrite: NodeJS.Timeout | undefined;
   #startUntold: Notice | undefined;
   #nothingListens: NodeJS.Timeout | undefined;
@@ -177,21 +124,21 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       this.#say(notice),
     );
     this.name = checkName(options.name ?? defaultName(this.#cwd));
-    const policy = policyOf(options);
-    const holdMs = holdForMs(options);
+    this.#policy = policyOf(options);
+    this.#holdForMs = holdForMs(options);
     this.#identity = identityOf(options);
-    this.#lifecycle = begin(policy).lifecycle;
+    const reloadPolicy = reloadPolicyOf(options);
+    this.#readiness = reloadPolicy.readiness;
     this.exited = new Promise((resolve) => {
       this.#finish = resolve;
     });
     this.#files = stateFiles(this.name);
     this.#lock = lockName(this.name, this.#files);
-    this.#attendance = new Attendance({
-      held: this.#held,
-      tree: () => this.#worker?.tree,
-      holdForMs: holdMs,
+    this.#generations = new Generations(reloadPolicy, {
+      groups: this.#groups,
+      newGeneration: (number, predecessor) => this.#newGeneration(number, predecessor),
       say: (notice) => this.#say(notice),
-      changed: (confirmed) => this.#socketsChanged(confirmed),
+      ended: (exitCode) => void this.#end(exitCode),
     });
   }
 
@@ -213,6 +160,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   /** What `holdfast status` shows. */
   status(): KeeperState {
+    const { active } = this.#generations;
     return {
       version: 1,
       name: this.name,
@@ -221,12 +169,22 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       startTime: processStat('self')?.startTime ?? 0,
       command: this.#options.command,
       directory: this.#cwd,
-      phase: this.#lifecycle.phase,
+      phase: this.#phase(),
+      generation: active.number,
+      reload: this.#generations.stage,
       starts: this.#starts,
       since: this.#since,
-      worker: this.#worker?.root ?? null,
-      lastEnd: this.#lifecycle.lastEnd,
-      sockets: this.#held.all().map((held) => ({
+      worker: active.slots[0]?.worker?.root ?? null,
+      workers: this.#generations.all().flatMap((generation) =>
+        [...generation.slots, ...generation.standbys].map(({ worker, phase }) => ({
+          pid: worker?.root?.pid ?? null,
+          startTime: worker?.root?.startTime ?? null,
+          generation: generation.number,
+          phase: worker?.parkedSince === undefined ? phase : 'parked',
+        })),
+      ),
+      lastEnd: active.lastEnd,
+      sockets: active.held.all().map((held) => ({
         address: describeHeld(held),
         inode: held.inode,
         served: isServed(held),
@@ -236,21 +194,50 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   }
 
   /**
+   * Starts a new generation of the server beside the present one. When it listens on every address of that, new
+   * connections go to it; the former one finishes what it has and is stopped. A new one that fails is ended, and nothing
+   * has changed. One reload waits while another runs; further requests join that.
+   *
+   * Settles when the new generation has taken over or failed.
+   */
+  reload(options: ReloadOptions = {}): Promise<ReloadOutcome> {
+    return this.#generations.reload(options);
+  }
+
+  /**
+   * Changes how many workers share the sockets: at once for more, by a reload for fewer. Settles when they are being
+   * started, or when the reload is over.
+   *
+   * @throws {HoldfastError} ERR_HOLDFAST_OPTION: no whole number from 1.
+   */
+  async scale(workers: number): Promise<ReloadOutcome> {
+    return this.#generations.scale(count('workers', workers, 1));
+  }
+
+  /** Lets a standby go on from its listen: it serves beside the others, and can be looked into with a debugger. */
+  unpark(): boolean {
+    return this.#generations.active.unpark();
+  }
+
+  /**
    * Ends the server: no new connections, then the stop signal, after the stop timeout SIGKILL for its whole tree. A
    * second call sends SIGKILL at once. `delivered`: the terminal has sent the signal to the server already.
    */
   stop(signal?: NodeJS.Signals, delivered = false): Promise<{ readonly exitCode: number }> {
-    if (this.#lifecycle.phase !== 'ended') {
+    if (!this.#isOver) {
       this.#serviceManager.stopping();
-      this.#say({ type: 'stopping', signal: signal ?? this.#lifecycle.policy.stopSignal });
-      this.#dispatch({ type: 'stop-requested', delivered, ...(signal === undefined ? {} : { signal }) });
+      this.#say({ type: 'stopping', signal: signal ?? this.#policy.stopSignal });
+      this.#generations.stop(signal, delivered);
     }
     return this.exited;
   }
 
-  /** Passes a signal on to the server's first process. False when none runs. */
+  /** Passes a signal on to the first process of every worker that new connections go to. False when none runs. */
   forward(signal: NodeJS.Signals): boolean {
-    return this.#worker !== undefined && signalProcess(this.#worker.root, signal);
+    const sent = this.#generations.active.slots.map(({ worker }) => {
+      return worker?.root !== undefined && signalProcess(worker.root, signal);
+    });
+    return sent.includes(true);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -273,17 +260,46 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       await Promise.allSettled([spawner, rehearse(this.#poller, this.#mayCopy)]);
     this.#spawner = await spawner;
     // Only now: where there can be no trap, another keeper without one takes these instead.
-    this.#handed = inheritedSockets(this.#duties.serviceEnv ?? {}, this.#held);
-    this.#handed = [...this.#handed, ...(await bindAll(this.#options.listen ?? [], this.#held))];
+    const { active } = this.#generations;
+    active.handed = inheritedSockets(this.#duties.serviceEnv ?? {}, active.held);
+    const listened = await bindAll(this.#options.listen ?? [], active.held, this.#groups);
+    active.handed = [...active.handed, ...listened];
     this.#answerTraps(this.#spawner);
+    if (this.#readiness.type === 'notify') this.#hearNotifications(this.#poller);
     this.#control = await serveControl(this.#files.control, {
       status: () => this.status(),
+      reload: (options) => this.reload(options),
+      scale: (workers) => this.scale(workers),
+      unpark: () => this.unpark(),
       stop: () => void this.stop(),
     });
     this.#options.signal?.addEventListener('abort', () => void this.stop(), { once: true });
-    await this.#spawn();
+    await this.#generations.begin();
     if (this.#options.signal?.aborted) void this.stop();
     this.#nothingListens = setTimeout(() => this.#sayNothingListens(), NOTHING_LISTENS_MS);
+  }
+
+  #newGeneration(number: number, predecessor: Generation | undefined): Generation {
+    return new Generation(
+      number,
+      {
+        policy: this.#policy,
+        holdForMs: this.#holdForMs,
+        say: (notice) => this.#say(notice),
+        nextWorkerId: () => ++this.#starts,
+        start: (generation, worker) => this.#startWorker(generation, worker),
+        reapOrphans: () => this.#reapOrphans(),
+        closeEntrance: () => this.#closeEntrance(),
+        changed: (generation) => this.#changed(generation),
+        confirmed: (one, held) => this.#confirmed(one, held),
+        released: (held) => {
+          this.#serviceManager.remove(held);
+          this.#groups.released(held);
+        },
+        ended: (generation, exitCode) => this.#generations.ended(generation, exitCode),
+      },
+      predecessor,
+    );
   }
 
   #answerTraps({ notifier }: Spawner): void {
@@ -291,401 +307,210 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const trap = new Trap({
       notifier: new SeccompNotifier(notifier),
       mayCopy: this.#mayCopy,
-      held: this.#held,
-      tree: () => this.#worker?.tree,
+      groups: this.#groups,
+      whose: (pid) => this.#whose(pid),
+      isHeld: (inode) => this.#generations.all().some(({ held }) => held.byInode(inode)),
+      isOpen: (inode) => this.#trees().some((tree) => tree.holdersOf(inode).length > 0),
       say: (notice) => this.#say(notice),
-      listened: (held, pid, again) => this.#listened(held, pid, again),
-      servesUnheld: () => this.#servesUnheld(),
-      letListen: (pid, fd) => this.#confirmLater(pid, fd),
+      listened: (caller, held, pid, again) => this.#ofCaller(caller)?.listened(caller.id, held, pid, again),
+      servesUnheld: (caller) => this.#servesUnheld(caller),
+      letListen: (caller, pid, fd) => this.#letListen(caller, pid, fd),
     });
     this.#poller?.add(notifier, () => trap.handle());
     this.#trap = trap;
   }
 
-  #dispatch(event: LifecycleEvent): void {
-    this.#follow(step(this.#lifecycle, event));
+  /** Its name is in no file system, so that a server of another user reaches it; who sends is checked. */
+  #notifyPath(): string {
+    return `@holdfast/${process.pid}/${this.name}`;
   }
 
-  #follow({ lifecycle, effects }: Step): void {
-    const before = this.#lifecycle;
-    this.#lifecycle = lifecycle;
-    this.#perform(effects);
-    if (before.phase !== lifecycle.phase) this.#stateChanged();
+  #notifyEnv(): Readonly<Record<string, string>> {
+    return this.#notifySocket === undefined ? {} : { NOTIFY_SOCKET: this.#notifyPath() };
   }
 
-  /** Performs effects in order; those after `close-entrance` wait for it. */
-  #perform(effects: readonly Effect[]): void {
-    for (const [index, effect] of effects.entries()) {
-      if (effect.type === 'close-entrance') {
-        void this.#closeEntrance()
-          .catch((error: unknown) => this.#say({ type: 'warning', text: `at the stop: ${errorText(error)}` }))
-          .finally(() => this.#perform(effects.slice(index + 1)));
-        return;
+  #hearNotifications(poller: Poller): void {
+    const fd = openNotifySocket(this.#notifyPath());
+    this.#notifySocket = fd;
+    poller.add(fd, () => {
+      for (const { pid, text } of receiveNotifications(fd)) {
+        if (/^READY=1$/m.test(text)) this.#sender(pid)?.tellReady();
       }
-      this.#performOne(effect);
-    }
+    });
   }
 
-  #performOne(effect: Exclude<Effect, { type: 'close-entrance' }>): void {
-    switch (effect.type) {
-      case 'spawn':
-        void this.#respawn();
-        return;
-      case 'follow-daemon':
-        this.#watchTree(DAEMON_LOOK_MS);
-        this.#say({ type: 'daemonized', pids: (this.#worker?.tree.members() ?? []).map((stat) => stat.pid) });
-        return;
-      case 'signal-root':
-        this.#signalRoot(effect.signal);
-        return;
-      case 'signal-tree':
-        this.#signalTree(effect.signal);
-        return;
-      case 'start-timer':
-        this.#startTimer(effect.timer, effect.ms);
-        return;
-      case 'stop-timer':
-        clearTimeout(this.#timers.get(effect.timer));
-        this.#timers.delete(effect.timer);
-        return;
-      case 'end':
-        void this.#end(effect.exitCode);
-        return;
-    }
+  /** Nobody else's word counts than that of a worker's process. */
+  #sender(pid: number): Worker | undefined {
+    return this.#workers().find(({ tree }) => tree?.members().some((member) => member.pid === pid));
   }
 
-  async #spawn(): Promise<void> {
+  #workers(): readonly Worker[] {
+    return this.#generations.all().flatMap(({ workers }) => workers);
+  }
+
+  #trees(): readonly WorkerTree[] {
+    return this.#generations.all().flatMap((generation) => generation.trees());
+  }
+
+  #ofCaller({ held }: Caller): Generation | undefined {
+    return this.#generations.all().find((generation) => generation.held === held);
+  }
+
+  /** Whose process that is. With one worker there is nothing to look for, and its bind waits for the answer. */
+  #whose(pid: number): Worker | undefined {
+    const workers = this.#workers();
+    if (workers.length <= 1) return workers[0];
+    for (let at = pid; at > 1 && at !== process.pid; at = processStat(at)?.ppid ?? 0) {
+      const worker = workers.find(({ root }) => root?.pid === at);
+      if (worker !== undefined) return worker;
+    }
+    const stat = processStat(pid);
+    const known = workers.find(({ tree }) => stat !== undefined && tree?.knows(stat));
+    if (known !== undefined) return known;
+    const tree = workers.find((worker) => worker.tree?.members().some((member) => member.pid === pid));
+    // What nobody knows yet is the first process of the one that is being started.
+    return tree ?? workers.find(({ root }) => root === undefined) ?? workers[0];
+  }
+
+  #letListen(caller: Caller, pid: number, fd: number): void {
+    const worker = this.#workers().find(({ id }) => id === caller.id);
+    if (this.#ofCaller(caller)?.slotOf(caller.id)?.everListened === false) worker?.listensUnheld(pid, fd);
+  }
+
+  /** The worker is a server, though the keeper has none of its sockets. */
+  #servesUnheld(caller: Caller): void {
+    this.#serviceManager.ready();
+    this.#ofCaller(caller)?.servesUnheld(caller.id);
+  }
+
+  async #startWorker(generation: Generation, worker: Worker): Promise<void> {
     const spawner = this.#spawner;
     if (spawner === undefined) throw new Error('the spawner runs before anything is spawned');
     const env = this.#environment();
     const { command } = this.#options;
     const file = findProgram(command[0] ?? '', env, this.#cwd);
-    const mark = `${this.name}:${process.pid}:`;
-    this.#starts += 1;
-    this.#trap?.takeUnlistened();
-    this.#openHanded();
+    const mark = this.#markOf(worker);
     const handed = handOver(
       command[0]?.includes('/') ? [file, ...command.slice(1)] : command,
-      { ...env, [WORKER_VARIABLE]: `${mark}${this.#starts}` },
-      this.#handed,
-      { generation: this.#starts, ignoreHangup: this.#duties.ignoresHangup },
+      { ...env, [WORKER_VARIABLE]: mark, ...this.#notifyEnv() },
+      generation.handed,
+      { generation: worker.id, ignoreHangup: this.#duties.ignoresHangup },
     );
-    const spawned = spawner.spawn({
+    const { pid, exited, toldReady } = await spawner.spawn({
       ...handed,
+      ipc: this.#readiness.type === 'ipc',
       cwd: this.#cwd,
       ...(this.#identity === undefined ? {} : { credentials: this.#identity }),
     });
-    this.#spawning = true;
-    const { pid, exited } = await spawned.finally(() => {
-      this.#spawning = false;
-    });
     const root = { pid, startTime: processStat(pid)?.startTime ?? 0 };
-    const worker: Worker = {
-      root,
-      tree: new WorkerTree({
-        root: pid,
-        mark,
-        spawnerThread: spawner.threadId,
-        ownsOrphans: this.#duties.reapsAll && process.pid !== 1,
-        before: this.#before,
-      }),
-      listensUnheld: false,
-      rootEnded: false,
-      daemonEnd: undefined,
-      followed: false,
-    };
-    this.#worker = worker;
-    void exited.then((end) => this.#rootEnded(worker, end));
-    this.#startUntold = { type: 'started', pid, attempt: this.#starts };
+    const tree = new WorkerTree({
+      root: pid,
+      mark,
+      spawnerThread: spawner.threadId,
+      ownsOrphans: this.#duties.reapsAll && process.pid !== 1,
+      before: this.#before,
+      isOthers: (process, mark) => this.#isOfOther(worker, process, mark),
+      takesStrays: () => this.#workers()[0] === worker,
+    });
+    worker.started(root, tree, this.#policy.stopSignal);
+    void exited.then((end) => worker.ended(end));
+    void toldReady.then(() => worker.tellReady());
+    this.#startUntold = { type: 'started', pid, attempt: worker.attempt };
     setTimeout(() => this.#tellStart(), START_TOLD_MS);
     this.#stateChanged();
-    this.#lookForListening(worker);
-    if (this.#handed.length > 0) this.#attendance.handed(this.#handed.map(({ held }) => held));
-    // A stop that was asked for while this start was on its way had nobody to signal.
-    if (this.#lifecycle.phase !== 'stopping') return;
-    signalProcess(root, this.#stopAtOnce ? 'SIGKILL' : this.#lifecycle.policy.stopSignal);
   }
 
-  /** Nobody tells when the worker listens on a socket that does not come through the trap: it is looked for. */
-  #lookForListening(worker: Worker, waitMs: number = LISTENING_LOOK_MS): void {
-    const timer = setTimeout(() => {
-      const isOver = this.#worker !== worker || worker.rootEnded || this.#lifecycle.phase !== 'starting';
-      if (isOver) return;
-      if (unheldListeners(worker.tree, this.#held).length > 0) {
-        this.#servesUnheld();
-      } else {
-        this.#lookForListening(worker, Math.min(LISTENING_LOOK_MAX_MS, waitMs * 1.5));
-      }
-    }, waitMs);
-    timer.unref();
+  #isOfOther(worker: Worker, process: ProcessId, mark: string | undefined): boolean {
+    return this.#workers().some(
+      (other) =>
+        other !== worker &&
+        (other.root?.pid === process.pid || other.tree?.knows(process) || mark === this.#markOf(other)),
+    );
   }
 
-  /** A socket that is not held makes its program a server too, if it is still there a moment later. */
-  #confirmLater(pid: number, fd: number): void {
-    const worker = this.#worker;
-    if (this.#lifecycle.everListened || worker === undefined) return;
-    worker.listensUnheld = true;
-    setTimeout(() => {
-      worker.listensUnheld = false;
-      const isThere = holdsSocketAt(pid, fd);
-      if (isThere && this.#worker === worker) this.#dispatch({ type: 'confirmed' });
-    }, LISTENING_LOOK_MS).unref();
-  }
-
-  /** The worker is a server, though the keeper has none of its sockets. */
-  #servesUnheld(): void {
-    this.#serviceManager.ready();
-    this.#dispatch({ type: 'listened' });
-    this.#dispatch({ type: 'confirmed' });
-  }
-
-  /** A start after the first: what fails it is a failure of the server, not of ours. */
-  async #respawn(): Promise<void> {
-    try {
-      await this.#spawn();
-    } catch (error) {
-      this.#say({ type: 'warning', text: `cannot start ${this.#options.command[0]}: ${errorText(error)}` });
-      this.#dispatch({ type: 'root-ended', end: { code: 127, signal: null }, left: false, serves: false });
-    }
-  }
-
-  async #rootEnded(worker: Worker, end: WorkerEnd): Promise<void> {
-    // A key on the terminal signals the server and us at once: ours must be read before its end is judged.
-    if (end.signal !== null && KEY_SIGNALS.has(end.signal)) await sleep(KEY_SIGNAL_MS);
-    worker.rootEnded = true;
-    this.#say({ type: 'exited', pid: worker.root.pid, ...end });
-    this.#tellUnlistened(worker, end);
-    if (end.code === 0 && this.#lifecycle.phase !== 'stopping') await this.#untilServes(worker);
-    const members = worker.tree.members();
-    // It died within the moment in which a socket is confirmed: then it had it open.
-    const wasListening = this.#held.all().some((held) => held.claimed && !held.confirmed);
-    if (wasListening || (worker.listensUnheld && end.signal !== null)) this.#dispatch({ type: 'confirmed' });
-    if (members.length === 0) this.#held.workerGone(performance.now());
-    this.#dispatch({
-      type: 'root-ended',
-      end,
-      left: members.length > 0,
-      serves: this.#holdersAmong(worker, members).length > 0,
-    });
-    this.#childEnded();
-  }
-
-  /** Perhaps its bind failed, which nobody has told. */
-  #tellUnlistened({ root: { pid } }: Worker, { code }: WorkerEnd): void {
-    const addresses = (this.#trap?.takeUnlistened() ?? []).map(formatAddress);
-    if (addresses.length === 0 || code === 0 || this.#lifecycle.phase === 'stopping') return;
-    this.#say({ type: 'never-listened', pid, addresses });
-  }
-
-  /** What goes into the background may let its first process end before it listens: it gets a moment. */
-  async #untilServes(worker: Worker): Promise<void> {
-    const until = performance.now() + DAEMON_STARTS_MS;
-    for (let members = worker.tree.members(); members.length > 0; members = worker.tree.members()) {
-      const serves = this.#holdersAmong(worker, members).length > 0 || worker.listensUnheld;
-      if (serves || this.#lifecycle.phase === 'stopping' || performance.now() > until) return;
-      await sleep(TREE_LOOK_MS);
-    }
-  }
-
-  #signalRoot(signal: NodeJS.Signals): void {
-    const worker = this.#worker;
-    if (worker === undefined || this.#spawning) return;
-    if (worker.rootEnded && !worker.followed) this.#signalTree(signal);
-    else signalProcess(worker.root, signal);
-    if (worker.rootEnded) this.#watchTree();
-  }
-
-  #signalTree(signal: NodeJS.Signals): void {
-    // Whoever is on his way is signalled when he is there.
-    if (this.#spawning) {
-      this.#stopAtOnce ||= signal === 'SIGKILL';
-      return;
-    }
-    if (signal === 'SIGKILL') this.#killingSince ??= performance.now();
-    const pids = this.#worker?.tree.signal(signal) ?? [];
-    if (signal === 'SIGKILL' && pids.length > 0) this.#say({ type: 'killed', pids });
-    this.#watchTree();
-  }
-
-  /** From now on looks whether anything is left of the tree. */
-  #watchTree(everyMs: number = TREE_LOOK_MS): void {
-    clearInterval(this.#treeLook);
-    this.#treeLook = setInterval(() => this.#lookAtTree(), everyMs);
+  /** What every process of the worker has as WORKER_VARIABLE. */
+  #markOf({ id }: Worker): string {
+    return `${this.name}:${process.pid}:${id}`;
   }
 
   #childEnded(): void {
     this.#reapOrphans();
-    if (this.#treeLook !== undefined || this.#lifecycle.daemonized) this.#lookAtTree();
-  }
-
-  #lookAtTree(): void {
-    const worker = this.#worker;
-    if (worker === undefined || !worker.rootEnded || this.#spawning) return;
-    // So that how it ended is known before that it has.
-    this.#reapOrphans();
-    const members = worker.tree.members();
-    if (this.#lifecycle.daemonized && this.#lifecycle.phase !== 'stopping') {
-      this.#lookAtDaemon(worker, members);
-    } else if (members.length === 0) {
-      this.#treeGone();
-    } else if (this.#killingSince !== null) {
-      // What was forked while the signals were on their way gets its own.
-      worker.tree.signal('SIGKILL');
-      if (performance.now() - this.#killingSince < UNKILLABLE_MS) return;
-      const pids = members.map((stat) => stat.pid).join(', ');
-      this.#say({ type: 'warning', text: `SIGKILL does not end ${pids}; going on without` });
-      this.#treeGone();
-    } else if (worker.followed && worker.daemonEnd !== undefined) {
-      // The daemon obeyed the stop signal; what it left behind gets its own.
-      worker.followed = false;
-      this.#dispatch({ type: 'root-ended', end: worker.daemonEnd, left: true, serves: false });
-    }
-  }
-
-  #holdersAmong({ tree }: Worker, members: readonly ProcessStat[]): readonly SocketHolder[] {
-    return this.#held.all().flatMap((held) => tree.holdersOf(held.inode, members));
-  }
-
-  /** The daemon is the process that came to us as an orphan and has a held socket. */
-  #lookAtDaemon(worker: Worker, members: readonly ProcessStat[]): void {
-    if (!worker.followed) {
-      const own = members.filter((stat) => stat.ppid === process.pid);
-      const holders = this.#holdersAmong(worker, members);
-      // Itself, or what it was started by and will end with.
-      const daemon =
-        holders.find(({ pid }) => own.some((stat) => stat.pid === pid)) ??
-        (holders.length > 0 ? own[0] : undefined);
-      if (daemon !== undefined) {
-        worker.root = daemon;
-        worker.followed = true;
-        worker.daemonEnd = undefined;
-        this.#stateChanged();
-        // It is our child now: SIGCHLD tells its end.
-        this.#stopTreeLook();
-        return;
-      }
-      if (members.length > 0) return;
-    } else if (isAlive(worker.root)) {
-      return;
-    } else if (worker.daemonEnd?.code === 0 && this.#holdersAmong(worker, members).length > 0) {
-      // It handed its work to another process (nginx by USR2 and QUIT), which is the daemon from now on.
-      worker.followed = false;
-      this.#watchTree(DAEMON_LOOK_MS);
-      return;
-    }
-    this.#stopTreeLook();
-    const end = worker.daemonEnd ?? { code: 0, signal: null };
-    this.#say({ type: 'exited', pid: worker.root.pid, ...end });
-    if (members.length === 0) this.#held.workerGone(performance.now());
-    this.#dispatch({ type: 'daemon-ended', end, left: members.length > 0 });
-  }
-
-  #treeGone(): void {
-    this.#stopTreeLook();
-    this.#held.workerGone(performance.now());
-    const end = this.#worker?.daemonEnd;
-    this.#dispatch({ type: 'tree-gone', ...(end === undefined ? {} : { end }) });
-  }
-
-  #stopTreeLook(): void {
-    clearInterval(this.#treeLook);
-    this.#treeLook = undefined;
-    this.#killingSince = null;
+    for (const worker of this.#workers()) worker.childEnded();
   }
 
   /** Reaps orphans of the server that ended as our children. libuv waits for the first processes itself. */
   #reapOrphans(): void {
+    const workers = this.#workers();
     for (const pid of orphans()) {
       const stat = processStat(pid);
       if (stat?.state !== 'Z' || isRewatching(pid)) continue;
-      if (!this.#duties.reapsAll && !this.#worker?.tree.knows(stat)) continue;
-      const isDaemon = this.#worker?.followed === true && this.#worker.root.pid === pid;
-      const end = reap(pid);
-      if (end === undefined) continue;
-      const signal = end.signal === null ? null : (signalName(end.signal) ?? 'SIGKILL');
-      if (this.#worker && (isDaemon || !this.#worker.followed))
-        this.#worker.daemonEnd = { code: end.code, signal };
+      const owner = workers.find(({ tree }) => tree?.knows(stat));
+      if (owner !== undefined) owner.reap(pid);
+      else if (this.#duties.reapsAll) workers[0]?.reap(pid);
     }
   }
 
-  #listened(held: HeldSocket, pid: number, again: boolean): void {
-    const now = performance.now();
-    const address = describeHeld(held);
-    if (again && held.unservedSince !== null) {
-      this.#say({ type: 'served-again', address, pid, gapMs: Math.round(now - held.unservedSince) });
-    }
-    held.claimed = true;
-    held.unservedSince = null;
-    held.abandonedSince = null;
-    const holder = holderOf(pid, held.inode);
-    if (holder !== undefined) held.holders = [holder];
-    this.#attendance.listened(held);
-    this.#dispatch({ type: 'listened' });
+  #changed(generation: Generation): void {
+    this.#generations.changed(generation);
     this.#stateChanged();
   }
 
-  #socketsChanged(confirmed: HeldSocket | undefined): void {
-    if (confirmed !== undefined) {
-      // A server that was handed its socket never calls listen.
-      this.#dispatch({ type: 'listened' });
-      if (!this.#announced.has(confirmed)) {
-        this.#announced.add(confirmed);
-        this.#serviceManager.store(confirmed);
-        this.#say({ type: 'held', address: describeHeld(confirmed), pid: confirmed.holders[0]?.pid ?? 0 });
-      }
-      this.#serviceManager.ready();
-      this.#dispatch({ type: 'confirmed' });
+  #confirmed(generation: Generation, held: HeldSocket): void {
+    if (!this.#announced.has(held)) {
+      this.#announced.add(held);
+      this.#serviceManager.store(held);
+      // A candidate's is news only where its predecessor has none.
+      const { place } = held;
+      const isNew = place === undefined || !generation.predecessor?.held.at(place).length;
+      if (isNew) this.#say({ type: 'held', address: describeHeld(held), pid: held.holders[0]?.pid ?? 0 });
     }
-    this.#stateChanged();
+    this.#serviceManager.ready();
   }
 
-  /** Before a start: sockets of `--listen` that refuse clients, because nobody served them, take them again. */
-  #openHanded(): void {
-    for (const { held } of this.#handed) if (held.refusing) acceptClients(held);
+  /** That of the app: of several workers the one that is farthest. */
+  #phase(): Phase {
+    if (this.#isOver) return 'ended';
+    if (this.#generations.stage === 'stopping') return 'stopping';
+    const phases = this.#generations.active.slots.map(({ phase }) => phase);
+    return phases.includes('serving') ? 'serving' : (phases[0] ?? 'starting');
   }
 
-  /** Takes no more connections and waits until those in the queues have been accepted. */
-  async #closeEntrance(): Promise<void> {
+  /** Takes no more connections and waits until those in the queues have been accepted. Once, at the stop. */
+  #closeEntrance(): Promise<void> {
+    if (this.#generations.stage !== 'stopping') return Promise.resolve();
+    this.#entranceClosed ??= this.#emptyQueues();
+    return this.#entranceClosed;
+  }
+
+  async #emptyQueues(): Promise<void> {
     const until = performance.now() + QUEUE_DRAIN_MS;
-    const open = this.#held.all().filter((held) => held.place !== undefined && isListening(held.fd));
+    const generations = this.#generations.all();
+    const open = generations.flatMap(({ held }) =>
+      held.all().filter((one) => one.place !== undefined && isListening(one.fd)),
+    );
     for (const held of open) if (!held.inherited) closeEntranceOf(held);
     const waiting = (): boolean =>
-      open.some((held) => this.#held.has(held) && isServed(held) && queueLength(held) > 0);
+      generations.some(({ held }) =>
+        open.some((one) => held.has(one) && isServed(one) && queueLength(one) > 0),
+      );
     while (waiting() && performance.now() < until) await sleep(2);
     // A start on its way has the numbers of our fds.
-    while (this.#spawning) await sleep(2);
+    while (this.#workers().some(({ root, failed }) => root === undefined && !failed)) await sleep(2);
     // Ours goes first, so that the server's own close refuses clients from then on.
-    this.#held.releaseAll();
-  }
-
-  #startTimer(timer: TimerName, ms: number): void {
-    clearTimeout(this.#timers.get(timer));
-    const spread = timer === 'backoff' ? Math.round(ms * (1 - JITTER + 2 * JITTER * Math.random())) : ms;
-    const wait = Math.min(spread, TIMER_MAX_MS);
-    if (timer === 'backoff') {
-      this.#say({ type: 'restarting', inMs: wait, failures: this.#lifecycle.failures });
-    }
-    this.#timers.set(
-      timer,
-      setTimeout(() => {
-        if (timer === 'steady') this.#attendance.steady();
-        this.#dispatch(TIMER_EVENTS[timer]);
-      }, wait),
-    );
+    for (const { held } of generations) held.releaseAll();
   }
 
   #sayNothingListens(): void {
-    const tree = this.#worker?.tree;
-    const { phase } = this.#lifecycle;
-    if (tree === undefined || phase === 'stopping' || phase === 'ended') return;
-    const unheld = unheldListeners(tree, this.#held);
+    const { active } = this.#generations;
+    if (this.#generations.stage === 'stopping') return;
+    const unheld = active.trees().flatMap((tree) => unheldListeners(tree, active.held));
     for (const { pid, address } of unheld) {
       const why =
         'it was not bound by a plain bind and listen with a port (port 0, io_uring, 32-bit, inherited)';
       this.#say({ type: 'not-held', pid, address, why });
     }
     this.#serviceManager.ready();
-    if (this.#lifecycle.phase === 'starting' && unheld.length === 0) {
+    if (this.#phase() === 'starting' && unheld.length === 0) {
       this.#say({ type: 'nothing-listens', afterMs: NOTHING_LISTENS_MS });
     }
   }
@@ -722,7 +547,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #stateChanged(): void {
     this.#stateWrite ??= setTimeout(() => {
       this.#stateWrite = undefined;
-      if (this.#lifecycle.phase === 'ended') return;
+      if (this.#isOver) return;
       try {
         writeState(this.#files, this.status());
       } catch (error) {
@@ -733,6 +558,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   }
 
   async #end(exitCode: number): Promise<void> {
+    this.#isOver = true;
     try {
       await this.#tearDown();
     } finally {
@@ -741,22 +567,21 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   }
 
   async #tearDown(): Promise<void> {
-    for (const timer of this.#timers.values()) clearTimeout(timer);
     clearTimeout(this.#nothingListens);
     clearTimeout(this.#stateWrite);
-    this.#stopTreeLook();
-    this.#attendance.stop();
     this.#trap?.stop();
-    this.#held.releaseAll();
-    for (const handed of this.#handed) this.#tryTo(() => removeSocketFile(handed));
+    this.#generations.forget();
+    for (const handed of this.#generations.active.handed) this.#tryTo(() => removeSocketFile(handed));
     this.#control?.close();
     process.off('SIGCHLD', this.#onChild);
     process.off('exit', this.#onExit);
     const notifier = this.#spawner?.notifier ?? null;
     if (notifier !== null) this.#poller?.remove(notifier);
+    if (this.#notifySocket !== undefined) this.#poller?.remove(this.#notifySocket);
     this.#poller?.close();
     await this.#spawner?.stop();
     if (notifier !== null) close(notifier);
+    if (this.#notifySocket !== undefined) close(this.#notifySocket);
     this.#tryTo(() => removeFiles(this.#files));
     closeSync(this.#lock);
   }

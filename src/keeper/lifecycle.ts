@@ -199,7 +199,8 @@ function afterWorker(before: Lifecycle): Step {
   };
 }
 
-function restarts({ policy, everListened, lastEnd }: Lifecycle): boolean {
+/** Whether a worker that ended as the lifecycle says is started again. */
+export function restarts({ policy, everListened, lastEnd }: Lifecycle): boolean {
   switch (policy.restart) {
     case 'always':
       return true;

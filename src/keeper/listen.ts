@@ -1,7 +1,7 @@
 import { lstatSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { errorCode, HoldfastError } from '../errors.js';
-import { close, isOpen, setCloseOnExec } from '../kernel/fd.js';
+import { close, duplicate, isOpen, setCloseOnExec } from '../kernel/fd.js';
 import type { Fd } from '../kernel/libc.js';
 import {
   BACKLOG_MAX,
@@ -17,8 +17,9 @@ import {
 } from '../kernel/socket.js';
 import { formatAddress, type SocketAddress } from '../model/address.js';
 import { ownNamespace, placeOf } from './child-socket.js';
+import type { ReusePortGroups } from './groups.js';
 import { FIRST_FD, type HandedSocket } from './hand-over.js';
-import { acceptClients, type HeldSocket, type HeldSockets, type Place, steer } from './held.js';
+import { acceptClients, type HeldSocket, type HeldSockets, type Place } from './held.js';
 import { type ListenRequest, parseListen, withoutIpv6 } from './listen-address.js';
 import { describeStranger } from './notices.js';
 import { STORED_NAME } from './service-manager.js';
@@ -29,7 +30,11 @@ import { strangersAt } from './strangers.js';
  *
  * @throws {HoldfastError} ERR_HOLDFAST_ADDRESS_TAKEN names who has it; ERR_HOLDFAST_ADDRESS for all else.
  */
-export async function bindListened(text: string, held: HeldSockets): Promise<HandedSocket> {
+export async function bindListened(
+  text: string,
+  held: HeldSockets,
+  groups: ReusePortGroups,
+): Promise<HandedSocket> {
   const request = hasIpv6() ? parseListen(text) : withoutIpv6(parseListen(text));
   const kept = keptFromBefore(request, held);
   if (kept !== undefined) {
@@ -42,18 +47,56 @@ export async function bindListened(text: string, held: HeldSockets): Promise<Han
   const { backlog } = request;
   const place = ownPlace(fd);
   const socket = held.add({ fd, address, place, backlog, listened: true, programReusesPort: false });
+  if (place !== undefined) groups.opened(socket);
   return { request, held: socket, inherited: false };
 }
 
 /** All of them in order, or none: what was bound before one failed is closed with the others by the keeper. */
-export async function bindAll(texts: readonly string[], held: HeldSockets): Promise<readonly HandedSocket[]> {
+export async function bindAll(
+  texts: readonly string[],
+  held: HeldSockets,
+  groups: ReusePortGroups,
+): Promise<readonly HandedSocket[]> {
   const handed: HandedSocket[] = [];
   try {
-    for (const text of texts) handed.push(await bindListened(text, held));
+    for (const text of texts) handed.push(await bindListened(text, held, groups));
     return handed;
   } catch (error) {
     for (const one of handed) removeSocketFile(one);
     throw error;
+  }
+}
+
+/**
+ * Sockets of the same addresses for a new generation: where that can be, its own in the group of the former's, else the
+ * very same ones (unix, a service manager's, another user's), from which both generations take connections.
+ */
+export async function handedAgain(
+  former: readonly HandedSocket[],
+  held: HeldSockets,
+  groups: ReusePortGroups,
+): Promise<readonly HandedSocket[]> {
+  return former.map((one) => ({ ...one, held: joinOrShare(one, held, groups) }));
+}
+
+function joinOrShare(
+  { request, held: former, inherited }: HandedSocket,
+  held: HeldSockets,
+  groups: ReusePortGroups,
+): HeldSocket {
+  const { place, address, backlog, programReusesPort } = former;
+  const socket = { place, address, backlog, programReusesPort, listened: true, inherited };
+  const canJoin = place !== undefined && !inherited && isListening(former.fd);
+  if (!canJoin) return held.add({ ...socket, fd: duplicate(former.fd) });
+  groups.open([former]);
+  const fd = streamSocket(address.family);
+  try {
+    const joined = held.add({ ...socket, fd: listenAt(fd, { ...request, address }, { joins: true }) });
+    groups.joined(joined);
+    return joined;
+  } catch (error) {
+    close(fd);
+    throw explain(request, error);
   }
 }
 
@@ -99,7 +142,6 @@ function inheritedSocket(fd: Fd, name: string, held: HeldSockets): HandedSocket 
   if (!isListening(fd)) acceptClients(socket);
   if (!listened) {
     socket.confirmed = true;
-    socket.claimed = false;
     socket.unservedSince = performance.now();
     socket.failingSince = socket.unservedSince;
   }
@@ -131,14 +173,18 @@ function openAt(request: ListenRequest): Fd {
   }
 }
 
-function listenAt(fd: Fd, { address, v6only, backlog }: ListenRequest): Fd {
+function listenAt(
+  fd: Fd,
+  { address, v6only, backlog }: ListenRequest,
+  { joins = false }: { readonly joins?: boolean } = {},
+): Fd {
   if (address.family === 'ipv6') setV6Only(fd, v6only);
   if (address.family !== 'unix') setReuseAddress(fd, true);
+  if (joins) setReusePort(fd, true);
   bind(fd, address);
   // Only after bind: set before it, a second keeper would join instead of being refused.
   if (address.family !== 'unix') setReusePort(fd, true);
   listen(fd, backlog ?? BACKLOG_MAX, address);
-  if (address.family !== 'unix') steer(fd, 0);
   return fd;
 }
 
@@ -169,7 +215,7 @@ function explain(request: ListenRequest, error: unknown): unknown {
 function strangerAt({ address, v6only }: ListenRequest): string | undefined {
   if (address.family === 'unix') return undefined;
   const place: Place = { address, v6only, device: '', netns: ownNamespace() };
-  const [stranger] = strangersAt(place, new Set());
+  const [stranger] = strangersAt(place, () => false);
   return stranger === undefined ? undefined : describeStranger(stranger.who);
 }
 

@@ -30,6 +30,22 @@ export type Notice =
   | { readonly type: 'never-listened'; readonly pid: number; readonly addresses: readonly string[] }
   | { readonly type: 'daemonized'; readonly pids: readonly number[] }
   | { readonly type: 'restarting'; readonly inMs: number; readonly failures: number }
+  /** A standby serves in the place of a worker that died. */
+  | { readonly type: 'promoted'; readonly pid: number }
+  /** A new generation is being started. */
+  | { readonly type: 'reloading'; readonly generation: number }
+  /** It has taken over. */
+  | { readonly type: 'reloaded'; readonly generation: number; readonly tookMs: number }
+  /** It has not. `goesOn`: the former one serves as before. */
+  | { readonly type: 'reload-failed'; readonly why: string; readonly goesOn: boolean }
+  /** The former generation has finished what it had, or, not `complete`, its time is over. `connections`: still open. */
+  | {
+      readonly type: 'drained';
+      readonly generation: number;
+      readonly tookMs: number;
+      readonly connections: number;
+      readonly complete: boolean;
+    }
   | { readonly type: 'nothing-listens'; readonly afterMs: number }
   | { readonly type: 'stopping'; readonly signal: NodeJS.Signals }
   | { readonly type: 'killed'; readonly pids: readonly number[] }

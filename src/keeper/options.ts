@@ -1,7 +1,13 @@
 import { HoldfastError } from '../errors.js';
 import { findGroup, findUser, type User } from '../kernel/users.js';
+import type { WatchOptions } from './drain-watch.js';
+import type { ReloadPolicy } from './generations.js';
 import type { Policy, RestartPolicy } from './lifecycle.js';
 import type { Notice } from './notices.js';
+import { parseReadiness } from './readiness.js';
+
+/** More processes than that are a slip of the pen. */
+const COUNT_MAX = 1_000;
 
 /** What to keep, and how. Times in milliseconds. */
 export interface KeepOptions {
@@ -31,6 +37,30 @@ export interface KeepOptions {
   readonly stopTimeoutMs?: number;
   /** How long clients may wait while no server comes up; then they are refused until one does. Default 30,000. */
   readonly holdForMs?: number;
+  /** How many copies of the server share its sockets. Default 1. */
+  readonly workers?: number;
+  /** How many more copies wait, started, until one dies. Default 0. */
+  readonly standbys?: number;
+  /** How long one may wait before it is started anew. Default 600,000. */
+  readonly standbyMaxAgeMs?: number;
+  /** Whether a reload starts the new generation while the old one still serves. Default true. */
+  readonly overlap?: boolean;
+  /**
+   * What makes a new generation ready, beside listening on every address of the old one: `listen` (nothing; default),
+   * `notify` (READY=1 by sd_notify), `ipc` (process.send('ready')), `http:/path`, `delay:3s`.
+   */
+  readonly ready?: string;
+  /** At a reload, from the start of the new generation until it is ready. Default 60,000. */
+  readonly readyTimeoutMs?: number;
+  /**
+   * What the old generation is given time for before it is stopped: `idle`: until its connections are idle (default).
+   * `open`: until they are closed. `queue`: for those that nobody has accepted yet alone; it drains by itself.
+   */
+  readonly drainWait?: WatchOptions['wait'];
+  /** How long a connection must be still to be idle. Default 1,000. */
+  readonly drainQuietMs?: number;
+  /** How long all that is waited for at most. Default 30,000. */
+  readonly drainTimeoutMs?: number;
   /** Told everything from the first start on; later listeners on the Keeper miss what came before them. */
   readonly onNotice?: (notice: Notice) => void;
   /** Ends the server gracefully when aborted. */
@@ -58,6 +88,23 @@ export function holdForMs(options: KeepOptions): number {
   return notNegative('holdForMs', options.holdForMs ?? 30_000);
 }
 
+export function reloadPolicyOf(options: KeepOptions): ReloadPolicy {
+  if (options.trap === false && (options.standbys ?? 0) > 0) {
+    throw new HoldfastError('ERR_HOLDFAST_OPTION', 'a standby waits in its listen, which needs the trap');
+  }
+  return {
+    workers: count('workers', options.workers ?? 1, 1),
+    standbys: count('standbys', options.standbys ?? 0, 0),
+    standbyMaxAgeMs: notNegative('standbyMaxAgeMs', options.standbyMaxAgeMs ?? 600_000),
+    overlap: options.overlap ?? true,
+    readiness: parseReadiness(options.ready ?? 'listen'),
+    readyTimeoutMs: notNegative('readyTimeoutMs', options.readyTimeoutMs ?? 60_000),
+    drainWait: options.drainWait ?? 'idle',
+    drainQuietMs: notNegative('drainQuietMs', options.drainQuietMs ?? 1_000),
+    drainTimeoutMs: notNegative('drainTimeoutMs', options.drainTimeoutMs ?? 30_000),
+  };
+}
+
 /** @throws {HoldfastError} ERR_HOLDFAST_USER: no such user or group, or we are not root. */
 export function identityOf({ user, group }: KeepOptions): Identity | undefined {
   if (user === undefined && group === undefined) return undefined;
@@ -77,6 +124,15 @@ export function identityOf({ user, group }: KeepOptions): Identity | undefined {
     groups: found?.groups ?? [gid],
     user: user === undefined ? undefined : found,
   };
+}
+
+/** @throws {HoldfastError} ERR_HOLDFAST_OPTION */
+export function count(name: string, value: number, from: number): number {
+  if (Number.isInteger(value) && value >= from && value <= COUNT_MAX) return value;
+  throw new HoldfastError(
+    'ERR_HOLDFAST_OPTION',
+    `${name} is a whole number from ${from} to ${COUNT_MAX}, not ${value}`,
+  );
 }
 
 function notNegative(name: string, value: number): number {

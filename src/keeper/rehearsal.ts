@@ -5,7 +5,8 @@ import type { Poller } from '../kernel/poller.js';
 import { type Answer, type Notification, type Notifier, SeccompNotifier } from '../kernel/seccomp.js';
 import { encodeSocketAddress } from '../kernel/sockaddr.js';
 import { bind, localAddress, streamSocket } from '../kernel/socket.js';
-import type { SocketAddress } from '../model/address.js';
+import type { InetAddress, SocketAddress } from '../model/address.js';
+import { ReusePortGroups } from './groups.js';
 import { HeldSockets } from './held.js';
 import { Trap } from './trap.js';
 import { WorkerTree } from './tree.js';
@@ -42,11 +43,14 @@ function rehearseOnce(mayCopy: boolean): void {
     before: new Set(),
   });
   const nothing = (): void => undefined;
+  const unlistened = new Map<string, InetAddress>();
   const trap = new Trap({
     notifier,
     mayCopy,
-    held,
-    tree: () => tree,
+    groups: new ReusePortGroups(),
+    whose: () => ({ id: 1, tree, held, predecessor: undefined, unlistened, parked: () => undefined }),
+    isHeld: (inode) => held.byInode(inode) !== undefined,
+    isOpen: (inode) => tree.holdersOf(inode).length > 0,
     say: nothing,
     listened: nothing,
     letListen: nothing,
@@ -60,7 +64,7 @@ function rehearseOnce(mayCopy: boolean): void {
         trap.handle();
         return notifier.answered;
       });
-      held.workerGone(performance.now());
+      held.workerGone(1, performance.now());
     }
   } finally {
     trap.stop();

@@ -39,13 +39,22 @@ function start(id: number, request: SpawnRequest): void {
   const { pid } = child;
   if (pid === undefined) return;
   report({ type: 'spawned', id, pid });
+  child.on('message', (message) => {
+    if (message === 'ready') report({ type: 'ready-told', id });
+  });
+  // The server's end of the channel is closed with it; whatever it sends at that moment is nobody's.
+  child.on('disconnect', () => undefined);
   child.once('exit', (code, signal) => report({ type: 'exited', id, pid, code, signal }));
 }
 
-function startChild({ command, cwd, env, fds, credentials }: SpawnRequest): ChildProcess {
+function startChild({ command, cwd, env, fds, credentials, ipc }: SpawnRequest): ChildProcess {
   const [file = '', ...args] = command;
   const work = (): ChildProcess =>
-    spawn(file, args, { cwd, env, stdio: ['inherit', 'inherit', 'inherit', ...fds] });
+    spawn(file, args, {
+      cwd,
+      env,
+      stdio: ['inherit', 'inherit', 'inherit', ...fds, ...(ipc ? ['ipc' as const] : [])],
+    });
   return credentials === undefined ? work() : withCredentials(credentials, own, work);
 }
 

@@ -15,6 +15,8 @@ export interface SpawnRequest {
   readonly fds: readonly Fd[];
   /** Whom it runs as; undefined: as ourselves. */
   readonly credentials?: Credentials;
+  /** Node's channel for messages (process.send). */
+  readonly ipc: boolean;
 }
 
 /** What the spawner is told. */
@@ -30,6 +32,8 @@ export type SpawnerReport =
   | { readonly type: 'unavailable'; readonly code: string; readonly message: string }
   | { readonly type: 'spawned'; readonly id: number; readonly pid: number }
   | { readonly type: 'not-spawned'; readonly id: number; readonly code: string; readonly message: string }
+  /** It said `ready` by Node's channel. */
+  | { readonly type: 'ready-told'; readonly id: number }
   | ({ readonly type: 'exited'; readonly id: number; readonly pid: number } & WorkerEnd);
 
 export interface SpawnerSetup {
@@ -41,6 +45,8 @@ export interface SpawnerSetup {
 export interface Spawned {
   readonly pid: number;
   readonly exited: Promise<WorkerEnd>;
+  /** Settles when it says `ready` by Node's channel. */
+  readonly toldReady: Promise<void>;
 }
 
 /**
@@ -51,6 +57,7 @@ export class Spawner {
   readonly #thread: Worker;
   readonly #spawned = new Map<number, (outcome: Spawned | HoldfastError) => void>();
   readonly #exited = new Map<number, (end: WorkerEnd) => void>();
+  readonly #ready = new Map<number, () => void>();
   /** The seccomp notifier, owned by whoever made the spawner; null without a trap. */
   readonly notifier: Fd | null;
   /** The kernel's number of the thread, whose children the programs are. */
@@ -120,7 +127,8 @@ export class Spawner {
     switch (report.type) {
       case 'spawned': {
         const exited = new Promise<WorkerEnd>((resolve) => this.#exited.set(report.id, resolve));
-        this.#spawned.get(report.id)?.({ pid: report.pid, exited });
+        const toldReady = new Promise<void>((resolve) => this.#ready.set(report.id, resolve));
+        this.#spawned.get(report.id)?.({ pid: report.pid, exited, toldReady });
         this.#spawned.delete(report.id);
         return;
       }
@@ -130,7 +138,11 @@ export class Spawner {
         this.#spawned.delete(report.id);
         return;
       }
+      case 'ready-told':
+        this.#ready.get(report.id)?.();
+        return;
       case 'exited':
+        this.#ready.delete(report.id);
         this.#exited.get(report.id)?.({ code: report.code, signal: report.signal });
         this.#exited.delete(report.id);
         return;

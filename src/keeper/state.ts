@@ -14,6 +14,7 @@ import { errorCode, HoldfastError } from '../errors.js';
 import type { Fd } from '../kernel/libc.js';
 import { tryLock } from '../kernel/lock.js';
 import type { Phase, WorkerEnd } from './lifecycle.js';
+import type { Stage } from './turnover.js';
 
 /** What a keeper writes down of itself, for `status` and for other keepers. */
 export interface KeeperState {
@@ -30,9 +31,25 @@ export interface KeeperState {
   readonly starts: number;
   /** Milliseconds since 1970. */
   readonly since: number;
+  /** Which start or reload it is that new connections go to, from 1. */
+  readonly generation: number;
+  /** How far a reload is. */
+  readonly reload: Stage;
+  /** The first worker's first process. */
   readonly worker: { readonly pid: number; readonly startTime: number } | null;
+  /** Of every generation that has any, the one that new connections go to first. */
+  readonly workers: readonly WorkerState[];
   readonly lastEnd: WorkerEnd | null;
   readonly sockets: readonly SocketState[];
+}
+
+export interface WorkerState {
+  /** Of its first process; null while it is being started. */
+  readonly pid: number | null;
+  readonly startTime: number | null;
+  readonly generation: number;
+  /** `parked`: a standby that waits in its listen. */
+  readonly phase: Phase | 'parked';
 }
 
 export interface SocketState {

@@ -16,13 +16,13 @@ export interface StrangerSocket {
 }
 
 /**
- * Listening TCP sockets that stand in the way of one at this place, apart from those with the given inodes. None
+ * Listening TCP sockets that stand in the way of one at this place, apart from ours. None
  * for a place in another network namespace, into which we do not look.
  */
-export function strangersAt(place: Place, ours: ReadonlySet<number>): readonly StrangerSocket[] {
+export function strangersAt(place: Place, isOurs: (inode: number) => boolean): readonly StrangerSocket[] {
   if (place.netns !== ownNamespace()) return [];
   return listenersOrNone(place.address.port)
-    .filter((socket) => !ours.has(socket.inode))
+    .filter((socket) => !isOurs(socket.inode))
     .filter((socket) => endpointsOverlap({ address: socket.local, v6only: socket.v6only }, place))
     .map(({ inode }) => ({
       inode,

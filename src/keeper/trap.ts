@@ -1,5 +1,5 @@
 import { errorCode, isForbidden } from '../errors.js';
-import { close, duplicate, isNonBlocking, O_CLOEXEC, setNonBlocking } from '../kernel/fd.js';
+import { close, duplicate, isNonBlocking, O_CLOEXEC, ownerOf, setNonBlocking } from '../kernel/fd.js';
 import { type Fd, SyscallError } from '../kernel/libc.js';
 import { oneAtATime } from '../kernel/lock.js';
 import { isProcess } from '../kernel/pidfd.js';
@@ -22,7 +22,9 @@ import { decodeSocketAddress } from '../kernel/sockaddr.js';
 import {
   BACKLOG_MAX,
   bind,
+  changeOwner,
   IPPROTO_IPV6,
+  IPPROTO_MPTCP,
   IPV6_V6ONLY,
   listen,
   localAddress,
@@ -47,11 +49,12 @@ import {
   type SocketSettings,
   withCopy,
 } from './child-socket.js';
-import { acceptClients, describeHeld, type HeldSocket, type HeldSockets, type Place, steer } from './held.js';
+import type { ReusePortGroups } from './groups.js';
+import { acceptClients, describeHeld, type HeldSocket, type HeldSockets, type Place } from './held.js';
 import type { Notice } from './notices.js';
 import { rewatch } from './rewatch.js';
 import { carryOptions } from './socket-options.js';
-import { strangersAt } from './strangers.js';
+import { type StrangerSocket, strangersAt } from './strangers.js';
 import { currentHolders, type WorkerTree } from './tree.js';
 
 const RUN: Answer = { run: true };
@@ -63,20 +66,43 @@ const MADE_LOOK_MS = 100;
 /** Of more binds without a listen than this only the last are known. */
 const UNLISTENED_MAX = 16;
 
+/** Who has called: a worker, as the trap needs to know it. */
+export interface Caller {
+  /** Number of the worker, unique in this keeper. */
+  readonly id: number;
+  /** Undefined as long as only its first process can have called. */
+  readonly tree: WorkerTree | undefined;
+  /** The held sockets of its generation. */
+  readonly held: HeldSockets;
+  /** Those of the generation that it is to take over from, as long as it is a candidate. */
+  readonly predecessor: HeldSockets | undefined;
+  /** Addresses that it has tried to bind since it last listened anywhere. Whether a bind succeeded is not known. */
+  readonly unlistened: Map<string, InetAddress>;
+  /**
+   * A standby waits in its listen until it is needed, or, false, is to end: settles then. Undefined for a worker that is
+   * to serve at once.
+   */
+  parked(): Promise<boolean> | undefined;
+}
+
 export interface TrapOptions {
   /** A process of the worker listens on a socket that is not to be held: port 0, unix. */
-  readonly letListen: (pid: number, fd: number) => void;
+  readonly letListen: (caller: Caller, pid: number, fd: number) => void;
   /** A process of the worker serves an address that cannot be held. */
-  readonly servesUnheld: () => void;
+  readonly servesUnheld: (caller: Caller) => void;
   readonly notifier: Notifier;
   /** Whether fds may be copied out of the worker; otherwise the keeper makes the sockets. */
   readonly mayCopy: boolean;
-  readonly held: HeldSockets;
-  /** The tree of the worker that runs now. */
-  readonly tree: () => WorkerTree | undefined;
+  /** Whose process that is; undefined when nobody's who runs now. */
+  readonly whose: (pid: number) => Caller | undefined;
+  /** Whether any generation has a held socket with this inode. */
+  readonly isHeld: (inode: number) => boolean;
+  /** Whether a process of any worker has the socket open. */
+  readonly isOpen: (inode: number) => boolean;
+  readonly groups: ReusePortGroups;
   readonly say: (notice: Notice) => void;
   /** A process of the worker listens on the held socket from now on. */
-  readonly listened: (held: HeldSocket, pid: number, again: boolean) => void;
+  readonly listened: (caller: Caller, held: HeldSocket, pid: number, again: boolean) => void;
 }
 
 /** What a bind has told of a socket that has not listened yet. */
@@ -85,6 +111,8 @@ interface Bound {
   readonly programReusesPort: boolean;
   /** The held socket that this one is to replace, because it could not be put in its place. */
   readonly replaces?: HeldSocket;
+  /** It joins the group of its predecessor's sockets, and gets connections when that generation hands over. */
+  readonly joins?: readonly HeldSocket[];
   /** The socket itself where the keeper made it. */
   readonly made?: Fd;
 }
@@ -97,20 +125,16 @@ export function trappedCalls(mayCopy: boolean): readonly TrappedCall[] {
 /** Answers the worker's calls of bind and listen: learns addresses, and gives held sockets back. */
 export class Trap {
   readonly #options: TrapOptions;
-  readonly #held: HeldSockets;
   /** By inode. */
   readonly #bound = new Map<number, Bound>();
   /** What programs have set before bind, by inode; only where sockets cannot be copied. */
   readonly #settings = new Map<number, SocketSettings>();
-  /** Addresses that the worker has tried to bind since it last listened anywhere. */
-  readonly #unlistened = new Map<string, InetAddress>();
   #saidLost = false;
   #madeLook: NodeJS.Timeout | undefined;
   #stopped = false;
 
   constructor(options: TrapOptions) {
     this.#options = options;
-    this.#held = options.held;
   }
 
   /** Answers one call. To be called whenever the notifier is readable. */
@@ -142,16 +166,6 @@ export class Trap {
     if (!this.#stopped) this.#options.notifier.answer(call.id, outcome);
   }
 
-  /**
-   * The addresses that the worker has tried to bind since it last listened anywhere; they are forgotten then. Whether a
-   * bind succeeded is not known: the kernel answers it.
-   */
-  takeUnlistened(): readonly InetAddress[] {
-    const addresses = [...this.#unlistened.values()];
-    this.#unlistened.clear();
-    return addresses;
-  }
-
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#madeLook);
@@ -163,18 +177,20 @@ export class Trap {
     // What /proc tells of a thread is long; most callers are their process's first one.
     const pid = isProcess(call.tid) ? call.tid : threadGroup(call.tid);
     if (pid === undefined) return RUN;
+    const caller = this.#options.whose(pid);
+    if (caller === undefined) return RUN;
     const fd = Number(BigInt.asIntN(32, call.args[0] ?? 0n));
     switch (call.call) {
       case 'bind': {
         const address = this.#readAddress(call, pid);
         if (address === undefined || address.port === 0) return RUN;
-        return this.#withSocket(pid, fd, (socket) => this.#bind(call, socket, address));
+        return this.#withSocket(pid, fd, (socket) => this.#bind(call, caller, socket, address));
       }
       case 'listen': {
-        const outcome = this.#withSocket(pid, fd, (socket) => this.#listen(socket));
+        const outcome = this.#withSocket(pid, fd, (socket) => this.#listen(call, caller, socket));
         // A program that looks for a free port has found one.
-        if (outcome instanceof Promise || !('error' in outcome)) this.#unlistened.clear();
-        if (outcome === RUN) queueMicrotask(() => this.#options.letListen(pid, fd));
+        if (outcome instanceof Promise || !('error' in outcome)) caller.unlistened.clear();
+        if (outcome === RUN) queueMicrotask(() => this.#options.letListen(caller, pid, fd));
         return outcome;
       }
       case 'setsockopt':
@@ -192,88 +208,146 @@ export class Trap {
     return socket === undefined ? RUN : use(socket);
   }
 
-  #bind(call: Notification, socket: ChildSocket, address: InetAddress): Answer | Promise<Answer> {
+  #bind(
+    call: Notification,
+    caller: Caller,
+    socket: ChildSocket,
+    address: InetAddress,
+  ): Answer | Promise<Answer> {
+    const { held, predecessor, unlistened } = caller;
     // Bound already: the kernel says EINVAL.
-    if (this.#held.byInode(socket.inode) || this.#bound.get(socket.inode)?.made !== undefined) return RUN;
+    if (held.byInode(socket.inode) || this.#bound.get(socket.inode)?.made !== undefined) return RUN;
     const place = socket.placeAt(address);
-    forgetOldest(this.#unlistened, UNLISTENED_MAX);
-    this.#unlistened.set(formatAddress(address), address);
-    const equal = this.#held.at(place);
-    const free = equal.find((held) => !this.#isServed(held));
-    if (free) return this.#giveHeld(call, socket, place, free);
+    forgetOldest(unlistened, UNLISTENED_MAX);
+    unlistened.set(formatAddress(address), address);
+    const equal = held.at(place);
+    const free = equal.find((one) => !this.#isServed(caller, one));
+    if (free) return this.#giveHeld(call, caller, socket, place, free);
     // Ours has SO_REUSEPORT only because we set it: as bare, a second server must not join.
-    if (equal.some((held) => !held.programReusesPort)) return { error: EADDRINUSE };
+    if (equal.some((one) => !one.programReusesPort)) return { error: EADDRINUSE };
     if (this.#isTaken(place, socket.programReusesPort)) return { error: EADDRINUSE };
     if (!mayBind(socket.pid, place)) {
       this.#options.say({ type: 'not-allowed', address: formatAddress(place.address), pid: socket.pid });
       return socket.copy === undefined ? { error: EACCES } : RUN;
     }
+    const former = predecessor?.at(place) ?? [];
+    if (former.length > 0) return this.#join(call, socket, place, former);
     // A server that has changed its address, or a probe for a free port: it must not meet its former self, whose
     // clients wait on. Which of the two it is shows a moment after listen.
-    const beside = equal.length === 0 && this.#meetsItself(place);
-    this.#sayOverlap(place);
-    if (socket.copy === undefined) return this.#make(call, socket, place, beside);
+    const beside = equal.length === 0 && this.#meetsItself(caller, place);
+    this.#sayOverlap(held, place);
+    // MPTCP listeners take no program, so that no later generation could get what comes to them.
+    if (socket.copy === undefined || socket.protocol === IPPROTO_MPTCP) {
+      return this.#make(call, socket, { place, reusePort: beside });
+    }
     setReuseAddress(socket.copy, true);
     if (beside) setReusePort(socket.copy, true);
     this.#remember(socket.inode, { place, programReusesPort: socket.programReusesPort });
     return RUN;
   }
 
-  #listen(socket: ChildSocket): Answer {
-    const held = this.#held.byInode(socket.inode);
-    if (held) {
-      // Never the program's own listen: a smaller backlog would cut the queue that clients wait in.
-      // A server is back: its clients may wait as long again.
-      if (held.refusing) held.failingSince = null;
-      acceptClients(held);
-      this.#tellListened(held, socket.pid, true);
-      return { value: 0 };
+  /** A candidate's socket beside those of its predecessor: in their group, where it gets nothing yet. */
+  #join(call: Notification, socket: ChildSocket, place: Place, joins: readonly HeldSocket[]): Answer {
+    const { copy, programReusesPort } = socket;
+    this.#options.groups.open(joins);
+    if (copy === undefined || socket.protocol === IPPROTO_MPTCP) {
+      return this.#make(call, socket, { place, reusePort: true, joins });
     }
+    // A group is of one user: of whoever made its first socket. Only root may change that, and only root needs to.
+    const [{ fd }] = joins as readonly [HeldSocket];
+    if (process.getuid?.() === 0) changeOwner(copy, ownerOf(fd));
+    setReuseAddress(copy, true);
+    setReusePort(copy, true);
+    this.#remember(socket.inode, { place, programReusesPort, joins });
+    return RUN;
+  }
+
+  #listen(call: Notification, caller: Caller, socket: ChildSocket): Answer | Promise<Answer> {
+    const held = caller.held.byInode(socket.inode);
+    const parked = caller.parked();
+    if (held && parked !== undefined) {
+      return parked.then((needed) => {
+        if (!needed || !caller.held.has(held)) return this.#leave(call, socket);
+        return this.#listenAgain(caller, held, socket.pid);
+      });
+    }
+    if (held) return this.#listenAgain(caller, held, socket.pid);
     const bound = this.#bound.get(socket.inode);
     if (bound === undefined) return RUN;
     const fd = bound.made ?? (socket.copy === undefined ? undefined : duplicate(socket.copy));
     if (fd === undefined) return RUN;
     // Two keepers must not both find the address free and open one group: they look and listen in turn.
-    return oneAtATime('/proc/self/ns/net', () => this.#learn(fd, socket, bound));
+    return oneAtATime('/proc/self/ns/net', () => this.#learn(fd, caller, socket, bound));
+  }
+
+  #listenAgain(caller: Caller, held: HeldSocket, pid: number): Answer {
+    // Never the program's own listen: a smaller backlog would cut the queue that clients wait in.
+    // A server is back: its clients may wait as long again.
+    if (held.refusing) held.failingSince = null;
+    acceptClients(held);
+    this.#tellListened(caller, held, pid, true);
+    return { value: 0 };
+  }
+
+  /**
+   * A standby that ends without having been needed: its handler of the stop signal runs when listen returns. It gets a
+   * socket that nobody connects to, so that in its last moment it takes no client of the others.
+   */
+  #leave(call: Notification, socket: ChildSocket): Answer {
+    const decoy = streamSocket('ipv4');
+    try {
+      bind(decoy, { family: 'ipv4', host: '127.0.0.1', port: 0 });
+      listen(decoy, 1);
+      this.#inject(call, socket, decoy);
+    } finally {
+      close(decoy);
+    }
+    return { value: 0 };
   }
 
   /** Makes the socket listen and holds it by this fd. */
-  #learn(fd: Fd, { pid, inode }: ChildSocket, { place, programReusesPort, replaces }: Bound): Answer {
-    const others = this.#held.at(place).filter((held) => held !== replaces);
-    const isRefused = others.some((held) => !held.programReusesPort && this.#isServed(held));
+  #learn(fd: Fd, caller: Caller, { pid, inode }: ChildSocket, bound: Bound): Answer {
+    const { place, programReusesPort, replaces, joins } = bound;
+    const { groups } = this.#options;
+    const others = caller.held.at(place).filter((held) => held !== replaces);
+    const isRefused = others.some((held) => !held.programReusesPort && this.#isServed(caller, held));
     // Alone on its address, it opens a group that only we steer: a stranger who joins gets no connection.
-    const steered = !programReusesPort && strangersAt(place, this.#inodes()).length === 0;
-    const refused = isRefused ? EADDRINUSE : listenAs(fd, place, steered);
+    const opens = joins === undefined && !programReusesPort && this.#strangersAt(place).length === 0;
+    const refused = isRefused ? EADDRINUSE : listenAs(fd, place, opens);
     if (refused !== undefined) {
       if (!this.#bound.get(inode)?.made) close(fd);
       return { error: refused };
     }
     this.#bound.delete(inode);
     const address = localInetAddress(fd) ?? place.address;
-    const held = this.#held.add({ fd, place, address, listened: false, programReusesPort });
-    if (steered) steer(fd, replaces === undefined ? 0 : 1);
-    if (replaces) {
-      this.#held.release(replaces);
-      if (steered) steer(fd, 0);
-    }
-    this.#tellListened(held, pid, replaces !== undefined);
+    const held = caller.held.add({ fd, place, address, listened: false, programReusesPort });
+    held.claims.add(caller.id);
+    if (replaces !== undefined) {
+      groups.joined(held);
+      groups.serve([held]);
+      caller.held.release(replaces);
+      groups.refresh();
+    } else if (joins !== undefined) groups.joined(held);
+    else if (opens) groups.opened(held);
+    this.#tellListened(caller, held, pid, replaces !== undefined);
     return { value: 0 };
   }
 
   /** After the answer: the server must not wait for what the keeper does then. */
-  #tellListened(held: HeldSocket, pid: number, again: boolean): void {
-    queueMicrotask(() => this.#options.listened(held, pid, again));
+  #tellListened(caller: Caller, held: HeldSocket, pid: number, again: boolean): void {
+    queueMicrotask(() => this.#options.listened(caller, held, pid, again));
   }
 
   /** Puts the held socket where the program has its fresh one. */
   #giveHeld(
     call: Notification,
+    caller: Caller,
     socket: ChildSocket,
     place: Place,
     held: HeldSocket,
   ): Answer | Promise<Answer> {
     const { pid, inode, copy } = socket;
-    const tree = this.#options.tree();
+    const { tree } = caller;
     const others = tree?.members().filter((member) => member.pid !== pid);
     const [sharer] = tree?.holdersOf(inode, others) ?? [];
     if (sharer !== undefined) {
@@ -293,15 +367,16 @@ export class Trap {
     }
     const files = openFiles(pid);
     const registrations = epollRegistrations(pid, inode, files);
-    if (registrations.length > 0) return this.#giveWatched(call, socket, place, held, registrations);
+    if (registrations.length > 0) return this.#giveWatched(call, caller, socket, place, held, registrations);
     this.#inject(call, socket, held.fd, files);
-    held.claimed = true;
+    held.claims.add(caller.id);
     return { value: 0 };
   }
 
   /** Some frameworks (Boost.Asio) have their epoll instance watch the socket before it is bound. */
   async #giveWatched(
     call: Notification,
+    caller: Caller,
     socket: ChildSocket,
     place: Place,
     held: HeldSocket,
@@ -312,10 +387,10 @@ export class Trap {
     const moved = this.#options.mayCopy && (await rewatch(socket.pid, held.fd, registrations));
     held.isBeingGiven = false;
     // Released meanwhile: its fd may be another's by now.
-    if (this.#stopped || !this.#held.has(held)) return RUN;
+    if (this.#stopped || !caller.held.has(held)) return RUN;
     if (moved) {
       this.#inject(call, socket, held.fd);
-      held.claimed = true;
+      held.claims.add(caller.id);
       return { value: 0 };
     }
     return this.#withSocket(socket.pid, socket.fd, (fresh) => this.#replaceHeld(fresh, place, held, why));
@@ -333,22 +408,27 @@ export class Trap {
   }
 
   /** The other way to hold a socket: ours, bound by us, in the place of the program's. */
-  #make(call: Notification, socket: ChildSocket, place: Place, beside: boolean): Answer {
+  #make(
+    call: Notification,
+    socket: ChildSocket,
+    { place, reusePort, joins }: Pick<Bound, 'place' | 'joins'> & { readonly reusePort: boolean },
+  ): Answer {
     // A socket of ours would be in our namespace.
     if (place.netns !== ownNamespace()) return RUN;
     if (epollRegistrations(socket.pid, socket.inode).length > 0) {
       const why = 'it is watched with epoll before it is bound, and this container allows no copy of it';
       this.#options.say({ type: 'not-held', pid: socket.pid, address: formatAddress(place.address), why });
-      this.#options.servesUnheld();
+      this.#servesUnheld(socket.pid);
       return RUN;
     }
     const made = streamSocket(place.address.family);
     try {
       if (place.address.family === 'ipv6') setV6Only(made, place.v6only);
       setReuseAddress(made, true);
-      if (beside || socket.programReusesPort) setReusePort(made, true);
+      if (reusePort || socket.programReusesPort) setReusePort(made, true);
       if (place.device !== '')
         setSocketOption(made, SOL_SOCKET, SO_BINDTODEVICE, Buffer.from(`${place.device}\0`));
+      if (socket.copy !== undefined) carryOptions(socket.copy, made);
       bind(made, place.address);
       this.#inject(call, socket, made);
     } catch (error) {
@@ -356,8 +436,13 @@ export class Trap {
       if (error instanceof SyscallError && error.syscall === 'bind') return { error: -error.errno };
       throw error;
     }
-    this.#remember(socketInode(made), { place, programReusesPort: socket.programReusesPort, made });
-    this.#sayLost();
+    this.#remember(socketInode(made), {
+      place,
+      programReusesPort: socket.programReusesPort,
+      made,
+      ...(joins && { joins }),
+    });
+    if (!this.#options.mayCopy) this.#sayLost();
     this.#madeLook ??= setTimeout(() => this.#lookAtMade(), MADE_LOOK_MS);
     return { value: 0 };
   }
@@ -393,7 +478,7 @@ export class Trap {
     this.#madeLook = undefined;
     for (const [inode, { made }] of this.#bound) {
       if (made === undefined) continue;
-      const unused = (this.#options.tree()?.holdersOf(inode) ?? []).length === 0;
+      const unused = !this.#options.isOpen(inode);
       if (unused || tcpState(made) !== TCP_STATES.CLOSE) {
         close(made);
         this.#bound.delete(inode);
@@ -418,22 +503,25 @@ export class Trap {
     return RUN;
   }
 
-  /** Whether a process of the worker has the held socket open and means to serve it. */
-  #isServed(held: HeldSocket): boolean {
+  /** Whether a process of that very worker has the held socket open and means to serve it. */
+  #isServed({ id, tree }: Caller, held: HeldSocket): boolean {
     if (held.isBeingGiven) return true;
-    if (!held.claimed) return false;
-    return currentHolders(this.#options.tree(), held.inode, held.holders).length > 0;
+    if (!held.claims.has(id) || tree === undefined) return false;
+    const former = held.holders.filter((holder) => held.claims.size === 1 || tree.knows(holder));
+    return currentHolders([tree], held.inode, former).length > 0;
   }
 
   /** Whether all that we hold and that overlaps the place is left over from before: nobody serves it. */
-  #meetsItself(place: Place): boolean {
-    const overlapping = this.#held.overlapping(place);
-    return overlapping.length > 0 && overlapping.every((held) => !held.listened && !this.#isServed(held));
+  #meetsItself(caller: Caller, place: Place): boolean {
+    const overlapping = caller.held.overlapping(place);
+    return (
+      overlapping.length > 0 && overlapping.every((held) => !held.listened && !this.#isServed(caller, held))
+    );
   }
 
   /** The kernel refuses an address that overlaps one of --listen; the user wanted one of the two. */
-  #sayOverlap(place: Place): void {
-    const listened = this.#held.overlapping(place).find((held) => held.listened);
+  #sayOverlap(ours: HeldSockets, place: Place): void {
+    const listened = ours.overlapping(place).find((held) => held.listened);
     if (listened === undefined) return;
     const [wanted, own] = [formatAddress(place.address), describeHeld(listened)];
     const text = `the server binds ${wanted}, which overlaps --listen ${own}: name ${wanted} there instead`;
@@ -442,7 +530,7 @@ export class Trap {
 
   /** Whether somebody else listens there so that the bind is to fail; says who. */
   #isTaken(place: Place, programReusesPort: boolean): boolean {
-    const [stranger] = strangersAt(place, this.#inodes());
+    const [stranger] = this.#strangersAt(place);
     if (stranger === undefined) return false;
     const by = stranger.who;
     const joins = programReusesPort && by?.keeper === undefined;
@@ -451,8 +539,13 @@ export class Trap {
     return programReusesPort && !joins;
   }
 
-  #inodes(): ReadonlySet<number> {
-    return new Set(this.#held.all().map((held) => held.inode));
+  #strangersAt(place: Place): readonly StrangerSocket[] {
+    return strangersAt(place, this.#options.isHeld);
+  }
+
+  #servesUnheld(pid: number): void {
+    const caller = this.#options.whose(pid);
+    if (caller !== undefined) this.#options.servesUnheld(caller);
   }
 
   #remember(inode: number, bound: Bound): void {
@@ -474,7 +567,7 @@ export class Trap {
       ? `pid ${pid} may not be looked into: it runs with other privileges than the keeper; run holdfast as root`
       : `${call.call}: ${String(error)}`;
     this.#options.say({ type: 'not-held', pid, why });
-    this.#options.servesUnheld();
+    this.#servesUnheld(pid);
   }
 }
 

@@ -5,9 +5,11 @@ import {
   allProcesses,
   childrenOf,
   fdsOfSocket,
+  openFiles,
   type ProcessStat,
   processStat,
   socketAt,
+  socketInodeOf,
   startEnvironment,
   statusField,
 } from '../kernel/procfs.js';
@@ -26,7 +28,7 @@ export const WORKER_VARIABLE = 'HOLDFAST_WORKER';
 export interface WorkerTreeOptions {
   /** Pid of the first process. */
   readonly root: number;
-  /** Begin of its value of WORKER_VARIABLE, which is its keeper's alone. */
+  /** Its value of WORKER_VARIABLE. */
   readonly mark: string;
   /** The number of our thread that started it. */
   readonly spawnerThread: number;
@@ -34,6 +36,13 @@ export interface WorkerTreeOptions {
   readonly ownsOrphans: boolean;
   /** Children that this process had before it started anything. */
   readonly before: ReadonlySet<number>;
+  /**
+   * Whether that is another worker's process; `mark`: its value of WORKER_VARIABLE, as far as it can be read. Default:
+   * there is no other.
+   */
+  readonly isOthers?: (process: ProcessId, mark: string | undefined) => boolean;
+  /** Whether orphans of this keeper that tell of no worker are this one's. Default true. */
+  readonly takesStrays?: () => boolean;
 }
 
 /** A process that has a socket open, by this number. */
@@ -51,8 +60,20 @@ export class WorkerTree {
   readonly #threads: readonly number[];
   /** Start times of the members seen, by pid. */
   readonly #seen = new Map<number, number>();
+  readonly #isOthers: (process: ProcessId, mark: string | undefined) => boolean;
+  readonly #takesStrays: () => boolean;
 
-  constructor({ root, mark, spawnerThread, ownsOrphans, before }: WorkerTreeOptions) {
+  constructor({
+    root,
+    mark,
+    spawnerThread,
+    ownsOrphans,
+    before,
+    isOthers = () => false,
+    takesStrays = () => true,
+  }: WorkerTreeOptions) {
+    this.#isOthers = isOthers;
+    this.#takesStrays = takesStrays;
     this.#before = before;
     this.#root = root;
     this.#mark = mark;
@@ -92,6 +113,11 @@ export class WorkerTree {
     });
   }
 
+  /** Inodes of all sockets that members have open, as far as they may be looked into. */
+  sockets(members: readonly ProcessStat[] = this.members()): readonly number[] {
+    return members.flatMap(({ pid }) => socketsOf(pid));
+  }
+
   /** Sends a signal to every member. Gives the pids that got it. */
   signal(name: NodeJS.Signals): readonly number[] {
     return this.members()
@@ -101,11 +127,16 @@ export class WorkerTree {
 
   /** A child of the keeper is the worker's when it is the first process or an orphan from its tree. */
   #isOurs(stat: ProcessStat): boolean {
-    if (stat.pid === this.#root) return true;
+    if (stat.pid === this.#root || this.knows(stat)) return true;
     const mark = readsMark(stat.pid);
-    if (mark?.startsWith(this.#mark)) return true;
+    if (mark === this.#mark) return true;
+    if (this.#isOthers(stat, mark)) return false;
+    const isOfThisKeeper = mark?.startsWith(this.#mark.slice(0, this.#mark.lastIndexOf(':') + 1));
+    // Of a worker that was thought to be gone, most likely: somebody has to end it.
+    if (isOfThisKeeper) return this.#takesStrays();
     // Another keeper's in this process. One of a keeper below us is ours: it was left to us.
     if (mark?.includes(`:${process.pid}:`)) return false;
+    if (!this.#takesStrays()) return false;
     // Its environment is gone (titles are written over it) or closed to us; the filter it is under tells as well.
     if (seccompFilters(stat.pid) > this.#ownFilters) return true;
     return this.#ownsOrphans && !this.#before.has(stat.pid) && !isRewatching(stat.pid);
@@ -139,11 +170,11 @@ export function holderOf(pid: number, inode: number): SocketHolder | undefined {
  * dropped its user since, is taken at its former word.
  */
 export function currentHolders(
-  tree: WorkerTree | undefined,
+  trees: readonly WorkerTree[],
   inode: number,
   former: readonly SocketHolder[],
 ): readonly SocketHolder[] {
-  const found = tree?.holdersOf(inode) ?? [];
+  const found = trees.flatMap((tree) => tree.holdersOf(inode));
   if (found.length > 0) return found;
   return former.filter((holder) => isAlive(holder) && fdsOrUnknown(holder.pid, inode) === undefined);
 }
@@ -185,6 +216,18 @@ export function fdsOrUnknown(pid: number, inode: number): readonly number[] | un
     return fdsOfSocket(pid, inode);
   } catch (error) {
     if (isForbidden(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Inodes of the sockets that a process has open; none when it may not be looked into. */
+export function socketsOf(pid: number): readonly number[] {
+  try {
+    return openFiles(pid)
+      .map((file) => socketInodeOf(file.target))
+      .filter((inode) => inode !== undefined);
+  } catch (error) {
+    if (isForbidden(error)) return [];
     throw error;
   }
 }

@@ -1,9 +1,7 @@
-import { errorCode } from '../errors.js';
-import { openFiles, socketInodeOf } from '../kernel/procfs.js';
 import { formatAddress } from '../model/address.js';
 import type { HeldSockets } from './held.js';
 import { listenersOrNone } from './strangers.js';
-import type { WorkerTree } from './tree.js';
+import { socketsOf, type WorkerTree } from './tree.js';
 
 /** A listening socket of the worker that never came through the trap. */
 export interface UnheldListener {
@@ -15,21 +13,10 @@ export interface UnheldListener {
 export function unheldListeners(tree: WorkerTree, held: HeldSockets): readonly UnheldListener[] {
   const listeners = new Map(listenersOrNone().map((socket) => [socket.inode, socket]));
   return tree.members().flatMap(({ pid }) =>
-    inodesOf(pid)
+    // What is not dumpable or another user's is reported when it binds.
+    socketsOf(pid)
       .map((inode) => (held.byInode(inode) ? undefined : listeners.get(inode)))
       .filter((socket) => socket !== undefined)
       .map((socket) => ({ pid, address: formatAddress(socket.local) })),
   );
-}
-
-function inodesOf(pid: number): readonly number[] {
-  try {
-    return openFiles(pid)
-      .map((file) => socketInodeOf(file.target))
-      .filter((inode) => inode !== undefined);
-  } catch (error) {
-    // Not dumpable or another user's: it is reported when it binds.
-    if (errorCode(error) === 'EACCES') return [];
-    throw error;
-  }
 }

@@ -1,3 +1,4 @@
+import { fstatSync } from 'node:fs';
 import { check, declare, type Fd } from './libc.js';
 
 const nativeOpen = declare('int open(const char *path, int flags)');
@@ -19,6 +20,15 @@ export const O_CLOEXEC = 0o2000000;
 /** Opens a file or folder for reading. @throws {SyscallError} ENOENT, EACCES, EMFILE … @see open(2) */
 export function open(path: string): Fd {
   return check('open', nativeOpen(path, O_CLOEXEC));
+}
+
+/**
+ * Uid of the owner of what the fd is open at; of a socket, that is whose SO_REUSEPORT group it may be in.
+ *
+ * @see fstat(2)
+ */
+export function ownerOf(fd: Fd): number {
+  return fstatSync(fd).uid;
 }
 
 /** Closes an fd. EINTR is success here: Linux has released the number by then (close(2), NOTES). */

@@ -23,7 +23,7 @@ import { AF_INET, AF_INET6, formatHost } from './sockaddr.js';
 // include/uapi/linux/inet_diag.h. Numbers are in host byte order, which is little-endian on all our platforms; ports
 // and addresses in network byte order.
 
-const SOCK_DIAG_BY_FAMILY = 20;
+export const SOCK_DIAG_BY_FAMILY = 20;
 export const IPPROTO_TCP = 6;
 export const IPPROTO_UDP = 17;
 /** How inet_diag calls TCP sockets that are bound and nothing else, since Linux 6.8. TCP_BOUND_INACTIVE */
@@ -53,7 +53,10 @@ export interface PortRange {
 export interface Question {
   readonly protocol: number;
   readonly states: readonly TcpState[];
-  readonly ports: PortRange | undefined;
+  /** Sockets of any of these; undefined for all. */
+  readonly ports: readonly PortRange[] | undefined;
+  /** Default: both. Each costs a walk of the kernel over all its sockets. */
+  readonly families?: readonly InetAddress['family'][] | undefined;
   /** Attributes that are told only when asked for, by their number. */
   readonly attributes?: readonly number[];
 }
@@ -102,24 +105,24 @@ const PLAIN_ROW = SOCK_DIAG_BY_FAMILY | (NLM_F_MULTI << 16);
 export type TakeRow<T> = (into: T, at: number, end: number, length: number) => number;
 
 /**
- * Asks about both families and hands each row of the answers on. What `begin` gives is for the rows to go into, and
+ * Asks about each family and hands each row of the answers on. What `begin` gives is for the rows to go into, and
  * is the result.
  *
  * @throws {SyscallError} EPROTONOSUPPORT: the kernel has no sock_diag. ENOENT: it has none for this protocol.
  */
 export function readRows<T>(question: Question, begin: () => T, take: TakeRow<T>): T {
-  const { ports } = question;
+  const { ports, families = ['ipv4', 'ipv6'] } = question;
   return withSockDiag((netlink) => {
     // A dump during which the table changed may miss sockets, so it is made again.
     for (let attempt = 0; ; attempt++) {
       const into = begin();
       const takeWanted = (at: number, end: number, length: number): number => {
         const port = portAt(at + ROW_ID);
-        const wanted = ports === undefined || (port >= ports.from && port <= ports.to);
+        const wanted = ports === undefined || ports.some(({ from, to }) => port >= from && port <= to);
         return wanted ? take(into, at, end, length) : end;
       };
-      const whole = [AF_INET, AF_INET6].map((family) =>
-        dump(netlink, encodeDump(family, question), takeWanted),
+      const whole = families.map((family) =>
+        dump(netlink, encodeDump(family === 'ipv4' ? AF_INET : AF_INET6, question), takeWanted),
       );
       if (attempt === RETRIES || !whole.includes(false)) return into;
     }
@@ -197,25 +200,36 @@ function maskOf(state: TcpState, protocol: number): number {
   return bound | (1 << TCP_STATES[state]);
 }
 
+const [OTHERWISE, AT_LEAST, AT_MOST] = [1, 2, 3];
+/** Bytes that the operations for one range take, with the jump that follows all but the last one. */
+const RANGE_SIZE = 20;
+
 /**
- * Local port >= the first and <= the last, which every kernel understands. The port in the request's id would be
- * no filter for bound sockets: the kernel does not look at it there.
+ * Local port >= the first and <= the last of a range, in operations that every kernel understands. The port in the
+ * request's id would be no filter for bound sockets: the kernel does not look at it there.
+ *
+ * @see inet_diag_bc_run() in net/ipv4/inet_diag.c
  */
-function localPortFilter({ from, to }: PortRange): Buffer {
-  const attribute = Buffer.alloc(4 + 16);
+function localPortFilter(ranges: readonly PortRange[]): Buffer {
+  const attribute = Buffer.alloc(4 + ranges.length * RANGE_SIZE - 4);
   attribute.writeUInt16LE(attribute.length, 0);
   attribute.writeUInt16LE(INET_DIAG_REQ_BYTECODE, 2);
-  const [greaterOrEqual, lessOrEqual] = [2, 3];
-  [
-    { code: greaterOrEqual, port: from },
-    { code: lessOrEqual, port: to },
-  ].forEach(({ code, port }, index) => {
-    const at = 4 + index * 8;
+  const operation = (at: number, code: number, size: number, otherwise: number): void => {
     attribute.writeUInt8(code, at);
-    attribute.writeUInt8(8, at + 1);
-    // Where to go on when it is not so: 4 bytes past the end of all operations means "leave it out".
-    attribute.writeUInt16LE(index === 0 ? 20 : 12, at + 2);
-    attribute.writeUInt16LE(port, at + 6);
+    attribute.writeUInt8(size, at + 1);
+    attribute.writeUInt16LE(otherwise, at + 2);
+  };
+  ranges.forEach(({ from, to }, index) => {
+    const at = 4 + index * RANGE_SIZE;
+    // Where to go on when it is not so: to the next range. After the last one that is 4 bytes past the end of all
+    // operations, which means "leave it out".
+    operation(at, AT_LEAST, 8, RANGE_SIZE);
+    attribute.writeUInt16LE(from, at + 6);
+    operation(at + 8, AT_MOST, 8, RANGE_SIZE - 8);
+    attribute.writeUInt16LE(to, at + 14);
+    // Exactly to the end: "take it".
+    const left = ranges.length - 1 - index;
+    if (left > 0) operation(at + 16, OTHERWISE, 4, left * RANGE_SIZE);
   });
   return attribute;
 }
@@ -234,7 +248,7 @@ export function decodeRow(at: number, end: number): TcpSocket {
   const shutdown = attribute(INET_DIAG_SHUTDOWN, at, end);
   const cgroup = attribute(INET_DIAG_CGROUP_ID, at, end);
   return {
-    state: stateNames[received[at + 1] ?? 0] ?? 'CLOSE',
+    state: stateAt(at),
     local: { family, host: hostAt(family, at + ROW_ID + 4), port: portAt(at + ROW_ID) },
     peer: { family, host: hostAt(family, at + ROW_ID + 20), port: portAt(at + ROW_ID + 2) },
     interfaceIndex: word(at + ROW_ID + 36),
@@ -243,11 +257,21 @@ export function decodeRow(at: number, end: number): TcpSocket {
     sendQueue: word(at + 60),
     uid: word(at + 64),
     inode: word(at + 68),
-    cookie: received.readBigUInt64LE(at + ROW_ID + 40),
+    cookie: cookieAt(at),
     timer: kind === undefined ? null : { kind, expiresMs: word(at + 52) },
     shutdown: shutdown === 0 ? 0 : (received[shutdown] ?? 0),
     cgroupId: cgroup === 0 ? 0n : received.readBigUInt64LE(cgroup),
   };
+}
+
+/** The state of the socket that the row of `received` tells of. */
+export function stateAt(at: number): TcpState {
+  return stateNames[received[at + 1] ?? 0] ?? 'CLOSE';
+}
+
+/** The cookie of the socket that the row of `received` tells of. */
+export function cookieAt(at: number): bigint {
+  return received.readBigUInt64LE(at + ROW_ID + 40);
 }
 
 /** The port at that place of `received`. */

@@ -102,7 +102,7 @@ function requestsFor({ port, host, states }: LeftoverTarget): Buffer {
   };
   const isWanted = host === undefined ? isLeftover : isLeftoverOf(host);
   const { bytes, length } = readRows<Requests>(
-    { protocol: IPPROTO_TCP, states, ports: { from: port, to: port } },
+    { protocol: IPPROTO_TCP, states, ports: [{ from: port, to: port }] },
     () => ({ bytes: Buffer.alloc(BATCH * REQUEST_SIZE), length: 0 }),
     (requests, at, end) => {
       if (!isWanted(at)) return end;

@@ -51,7 +51,7 @@ export interface PortSockets {
  */
 export function tcpPort(port?: number | PortRange): PortSockets {
   const { rows, counter } = readRows(
-    { protocol: IPPROTO_TCP, states: ALL_STATES, ports: rangeOf(port) },
+    { protocol: IPPROTO_TCP, states: ALL_STATES, ports: rangesOf(port) },
     () => ({ rows: [] as TcpSocket[], counter: new LeftoverCounter() }),
     ({ rows, counter }, at, end, length) => {
       if (isLeftover(at)) return counter.add(at, length);
@@ -64,7 +64,7 @@ export function tcpPort(port?: number | PortRange): PortSockets {
 
 function sockets(protocol: number, states: readonly TcpState[], port?: number): readonly TcpSocket[] {
   return readRows<TcpSocket[]>(
-    { protocol, states, ports: rangeOf(port) },
+    { protocol, states, ports: rangesOf(port) },
     () => [],
     (rows, at, end) => {
       rows.push(decodeRow(at, end));
@@ -73,6 +73,7 @@ function sockets(protocol: number, states: readonly TcpState[], port?: number): 
   );
 }
 
-function rangeOf(port: number | PortRange | undefined): PortRange | undefined {
-  return typeof port === 'number' ? { from: port, to: port } : port;
+function rangesOf(port: number | PortRange | undefined): readonly PortRange[] | undefined {
+  if (port === undefined) return undefined;
+  return [typeof port === 'number' ? { from: port, to: port } : port];
 }

@@ -1,4 +1,4 @@
-import { fstatSync } from 'node:fs';
+import { fchownSync, fstatSync } from 'node:fs';
 import type { SocketAddress } from '../model/address.js';
 import { addressOf, check, declare, type Fd } from './libc.js';
 import {
@@ -37,7 +37,6 @@ const SO_ATTACH_FILTER = 26;
 const SO_ACCEPTCONN = 30;
 const SO_PROTOCOL = 38;
 const SO_DOMAIN = 39;
-const SO_ATTACH_REUSEPORT_CBPF = 51;
 const SO_COOKIE = 57;
 const SO_NETNS_COOKIE = 71;
 export const IPV6_V6ONLY = 26;
@@ -130,6 +129,17 @@ export function socketInode(fd: Fd): number {
   return fstatSync(fd).ino;
 }
 
+/**
+ * Makes the socket another user's, as if that user had made it: SO_REUSEPORT shares an address between sockets of one
+ * user only. It counts for a bind that comes after it.
+ *
+ * @throws {Error} EPERM: no CAP_CHOWN.
+ * @see fchown(2); sockfs_setattr() in net/socket.c, Linux >= 4.10
+ */
+export function changeOwner(fd: Fd, uid: number): void {
+  fchownSync(fd, uid, -1);
+}
+
 /** The number that the socket has for itself as long as the system runs, also in sock_diag. Linux >= 4.12. */
 export function socketCookie(fd: Fd): bigint {
   return socketOption(fd, SOL_SOCKET, SO_COOKIE, 8).readBigUInt64LE(0);
@@ -214,17 +224,6 @@ export function socketProgram(program: readonly BpfInstruction[]): { header: Buf
 }
 
 /**
- * Makes the socket's SO_REUSEPORT group give every new connection to the member with this index (the order in
- * which the members began to listen). The program belongs to the group, not to the socket.
- *
- * @throws {SyscallError} EINVAL: the socket listens without being in a group. EOPNOTSUPP: MPTCP.
- * @see socket(7) SO_ATTACH_REUSEPORT_CBPF; reuseport_attach_prog() in net/core/sock_reuseport.c
- */
-export function steerGroupTo(fd: Fd, index: number): void {
-  attachProgram(fd, SO_ATTACH_REUSEPORT_CBPF, [[0x06, 0, 0, index]]);
-}
-
-/**
  * Lets a listening TCP socket take no new connection while those that are on their way or queued go on: drops
  * segments with SYN and without ACK. The clients' SYNs are repeated after 1 s, by then for the next listener.
  *
@@ -240,7 +239,8 @@ export function refuseNewConnections(fd: Fd): void {
   ]);
 }
 
-function attachProgram(fd: Fd, option: number, program: readonly BpfInstruction[]): void {
+/** Attaches a classic BPF program by that option of SOL_SOCKET. @see socket(7) SO_ATTACH_FILTER */
+export function attachProgram(fd: Fd, option: number, program: readonly BpfInstruction[]): void {
   const { header, body } = socketProgram(program);
   setSocketOption(fd, SOL_SOCKET, option, header);
   // The kernel has copied the program by now; until here its memory must not be collected.

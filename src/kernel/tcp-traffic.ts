@@ -1,6 +1,6 @@
-import type { TcpState } from '../model/tcp-state.js';
-import { attribute, IPPROTO_TCP, ROW_ID, readRows } from './inet-diag.js';
-import { received } from './netlink.js';
+import { cookieAt } from './inet-diag.js';
+import { word } from './netlink.js';
+import { large, readConnections, TCP_INFO } from './tcp-info.js';
 
 /** What has gone over a connection. Counts are of the whole life of the socket. */
 export interface TcpTraffic {
@@ -19,61 +19,28 @@ export interface TcpTraffic {
   readonly rttUs: number;
 }
 
-const INET_DIAG_INFO = 2;
-
-const CONNECTED: readonly TcpState[] = [
-  ...(['ESTABLISHED', 'SYN_SENT', 'FIN_WAIT1', 'FIN_WAIT2', 'CLOSE_WAIT', 'LAST_ACK', 'CLOSING'] as const),
-];
-
-/** Offsets in struct tcp_info of include/uapi/linux/tcp.h; a shorter one is an older kernel's. */
-const LAST_DATA_SENT = 44;
-const LAST_DATA_RECEIVED = 52;
-const RTT = 68;
-const BYTES_ACKED = 120;
-const BYTES_RECEIVED = 128;
-const NOT_SENT = 144;
-const DATA_SEGMENTS_IN = 152;
-const DATA_SEGMENTS_OUT = 156;
-const SIZE = 160;
+const SIZE = TCP_INFO.dataSegmentsOut + 4;
 
 /**
  * What has gone over the connections of a local port of this network namespace, by the cookie of the socket. Any user
  * may ask.
  *
  * @throws {SyscallError} EPROTONOSUPPORT, ENOENT: the kernel has no inet_diag.
- * @see tcp(7) TCP_INFO; tcp_diag_get_info() in net/ipv4/tcp_diag.c
  */
 export function tcpTraffic(port: number): ReadonlyMap<bigint, TcpTraffic> {
-  const question = {
-    protocol: IPPROTO_TCP,
-    states: CONNECTED,
-    ports: { from: port, to: port },
-    attributes: [INET_DIAG_INFO],
-  };
-  return readRows(
-    question,
-    () => new Map<bigint, TcpTraffic>(),
-    (into, at, end) => {
-      const info = attribute(INET_DIAG_INFO, at, end);
-      // TIME_WAIT and what is like it has none.
-      if (info !== 0 && info + SIZE <= end)
-        into.set(received.readBigUInt64LE(at + ROW_ID + 40), traffic(info));
-      return end;
-    },
-  );
+  const ports = [{ from: port, to: port }];
+  return new Map(readConnections({ ports }, SIZE, (at, info) => [cookieAt(at), traffic(info)] as const));
 }
 
 function traffic(info: number): TcpTraffic {
-  const small = (offset: number): number => received.readUInt32LE(info + offset);
-  const large = (offset: number): number => Number(received.readBigUInt64LE(info + offset));
   return {
-    bytesReceived: large(BYTES_RECEIVED),
-    bytesAcked: large(BYTES_ACKED),
-    bytesUnsent: small(NOT_SENT),
-    dataSegmentsIn: small(DATA_SEGMENTS_IN),
-    dataSegmentsOut: small(DATA_SEGMENTS_OUT),
-    lastDataSentMs: small(LAST_DATA_SENT),
-    lastDataReceivedMs: small(LAST_DATA_RECEIVED),
-    rttUs: small(RTT),
+    bytesReceived: large(info + TCP_INFO.bytesReceived),
+    bytesAcked: large(info + TCP_INFO.bytesAcked),
+    bytesUnsent: word(info + TCP_INFO.notSent),
+    dataSegmentsIn: word(info + TCP_INFO.dataSegmentsIn),
+    dataSegmentsOut: word(info + TCP_INFO.dataSegmentsOut),
+    lastDataSentMs: word(info + TCP_INFO.lastDataSent),
+    lastDataReceivedMs: word(info + TCP_INFO.lastDataReceived),
+    rttUs: word(info + TCP_INFO.rtt),
   };
 }

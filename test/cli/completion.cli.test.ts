@@ -108,7 +108,7 @@ for (const shell of ['bash', 'zsh', 'fish'] as const) {
   });
 
   shellTest(`${shell} completes the options of each command`, async () => {
-    expect(await complete(shell, 'holdfast run --st')).toEqual(['--stop-signal', '--stop-timeout']);
+    expect(await complete(shell, 'holdfast run --sto')).toEqual(['--stop-signal', '--stop-timeout']);
     expect(await complete(shell, 'holdfast run --name shop --lis')).toEqual(['--listen']);
     expect(await complete(shell, 'holdfast stop --t')).toEqual(['--timeout']);
     expect(await complete(shell, 'holdfast status --j')).toEqual(['--json']);

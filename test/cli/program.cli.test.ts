@@ -12,6 +12,10 @@ test('the commands are those that the help lists', async () => {
   expect(commands).toEqual([
     'run',
     'status',
+    'reload',
+    'restart',
+    'scale',
+    'unpark',
     'stop',
     'why',
     'free',

@@ -93,7 +93,7 @@ testNeeding(['root', 'unshare'])(
     await keeper.holding();
     expect(keeper.state().pid).toBe(1);
     const init = initOf(keeper);
-    for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) {
+    for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) {
       process.kill(init, signal);
       await keeper.process.line(new RegExp(`^got ${signal}$`));
     }
@@ -187,7 +187,7 @@ const SAYS_SIGNALS: string = `${IMPORTS}
 def got(number, frame):
     print('got', signal.Signals(number).name, flush=True)
     if number == signal.SIGTERM: sys.exit(7)
-for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM): signal.signal(number, got)
+for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM): signal.signal(number, got)
 s = socket.create_server(('127.0.0.1', int(sys.argv[1])))
 while True: signal.pause()
 `;

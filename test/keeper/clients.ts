@@ -1,8 +1,11 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { errorCode } from '../../src/errors.js';
 import { bodyOf, type GetOptions } from '../support/http.js';
+import type { Netns } from '../support/netns.js';
 import { listeners } from '../support/proc.js';
+import { start } from '../support/process.js';
 import { until } from '../support/wait.js';
+import { python } from './programs.js';
 
 /** What a client gets: the pid of the process that answers, `answered` by one that does not say it, or an error's code. */
 export type Outcome = number | string;
@@ -45,4 +48,12 @@ export async function queueClients(
   const clients = Array.from({ length: count }, () => outcomeOf(port, { timeoutMs, ...options }));
   await until(`${count} clients in the queue of ${port}`, () => queued(port) === before + count);
   return { outcomes: Promise.all(clients) };
+}
+
+/** The body of a GET at 127.0.0.1 in a network namespace; empty when nobody answers. */
+export async function answerIn(netns: Netns, port: number): Promise<string> {
+  const script = `import sys, urllib.request as r; print(r.urlopen('http://127.0.0.1:' + sys.argv[1], timeout=5).read().decode())`;
+  const client = start(netns.command(python(script, port)));
+  await client.end();
+  return client.stdout;
 }

@@ -16,7 +16,7 @@ import { expect, test } from 'vitest';
 import { bodyOf } from '../support/http.js';
 import { holdfast, ordinaryUser, type RunningKeeper, startKeeper } from '../support/keeper.js';
 import { testNeeding } from '../support/needing.js';
-import { inFreshNetns, type Netns, openNetns } from '../support/netns.js';
+import { inFreshNetns, openNetns } from '../support/netns.js';
 import { freePort, freePorts } from '../support/ports.js';
 import { fdInfo, listeners, listeningInode, openFiles } from '../support/proc.js';
 import { start } from '../support/process.js';
@@ -24,7 +24,7 @@ import { binaryOf } from '../support/requirement.js';
 import { nginx, nodeHttp, pythonHttp, staticHttp, trapPath } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
-import { freeze, outcomeOf, queueClients } from './clients.js';
+import { answerIn, freeze, outcomeOf, queueClients } from './clients.js';
 import { sh } from './inline.js';
 import { ANSWER, IMPORTS, listenersPy, python } from './programs.js';
 
@@ -466,13 +466,6 @@ function environmentOf(pid: number): Readonly<Record<string, string>> {
   return Object.fromEntries(
     variables.map((text) => [text.split('=', 1)[0] ?? '', text.slice(text.indexOf('=') + 1)]),
   );
-}
-
-async function answerIn(netns: Netns, port: number): Promise<string> {
-  const script = `import sys, urllib.request as r; print(r.urlopen('http://127.0.0.1:' + sys.argv[1], timeout=5).read().decode())`;
-  const client = start(netns.command(python(script, port)));
-  await client.end();
-  return client.stdout;
 }
 
 /** The body of a GET at a unix socket, or the error. */

@@ -193,14 +193,14 @@ for (const { server, options, flags } of [
   );
 }
 
-testNeeding(nginx.needs)('SIGHUP is the server’s: nginx reloads, and nobody is refused', async () => {
+testNeeding(nginx.needs)('nginx reloads itself by its own SIGHUP, and nobody is refused', async () => {
   const port = await freePort();
-  const keeper = startKeeper(nginx.command(port), { detached: true }); // with a terminal SIGHUP means the end
+  const keeper = startKeeper(nginx.command(port));
   await keeper.holding();
   const load = startLoad({ port, ratePerSecond: 200 });
   for (let reloads = 0; reloads < 3; reloads++) {
     const before = descendantsOf(keeper.worker());
-    keeper.process.kill('SIGHUP');
+    process.kill(keeper.worker(), 'SIGHUP');
     await until('new workers of nginx alone', () => {
       const now = descendantsOf(keeper.worker());
       return now.length === 2 && !now.some((pid) => before.includes(pid));

@@ -5,6 +5,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { errorCode } from '../../src/errors.js';
 import { close } from '../../src/kernel/fd.js';
 import type { Fd } from '../../src/kernel/libc.js';
+import { steerGroupTo } from '../../src/kernel/reuseport-group.js';
 import {
   acceptQueueLength,
   bind,
@@ -13,7 +14,6 @@ import {
   refuseNewConnections,
   setReuseAddress,
   setReusePort,
-  steerGroupTo,
   stopListening,
   streamSocket,
 } from '../../src/kernel/socket.js';

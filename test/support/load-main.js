@@ -1,6 +1,6 @@
 // The load as a process of its own, in its own network namespace if need be. Says `load started` on stderr; ends
 // after --duration or at SIGTERM or SIGINT, and prints the result as one line of JSON.
-// Usage: node load-main.js --port N [--host IP] [--path /] [--rate 100] [--timeout 5000] [--duration MS] [--max-open N]
+// Usage: node load-main.js --port N [--host IP] [--path /] [--rate 100] [--timeout 5000] [--duration MS] [--max-open N] [--answers]
 
 import { parseArgs } from 'node:util';
 import { startLoad } from './load.js';
@@ -14,6 +14,7 @@ const { values } = parseArgs({
     timeout: { type: 'string' },
     duration: { type: 'string' },
     'max-open': { type: 'string' },
+    answers: { type: 'boolean' },
   },
 });
 const number = (text) => (text === undefined ? undefined : Number(text));
@@ -25,6 +26,7 @@ const load = startLoad({
   ratePerSecond: number(values.rate),
   timeoutMs: number(values.timeout),
   maxOpen: number(values['max-open']),
+  keepAnswers: values.answers,
 });
 const timer = values.duration === undefined ? undefined : setTimeout(stop, Number(values.duration));
 process.once('SIGTERM', stop);

@@ -9,6 +9,8 @@ export interface LoadOptions {
   readonly timeoutMs?: number | undefined;
   /** At most so many sockets are open; a request that would exceed it is `skipped`. Default 1,000. */
   readonly maxOpen?: number | undefined;
+  /** Whether the result has every good answer. Default false. */
+  readonly keepAnswers?: boolean | undefined;
   readonly localAddress?: string | undefined;
 }
 
@@ -37,6 +39,13 @@ export interface LoadFailure {
   readonly endedAtMs: number;
 }
 
+/** A good one, to 10 µs. */
+export interface LoadAnswer {
+  readonly atMs: number;
+  /** From the start of the connection. */
+  readonly tookMs: number;
+}
+
 /** All `AtMs` count from the start of the load. */
 export interface LoadResult extends LoadCounts {
   /** When the load started, in ms since the epoch. */
@@ -61,6 +70,8 @@ export interface LoadResult extends LoadCounts {
   }[];
   /** The first 10,000, in the order in which they ended. */
   readonly failures: readonly LoadFailure[];
+  /** In the order in which they came; none without `keepAnswers`. */
+  readonly answers: readonly LoadAnswer[];
 }
 
 export interface Load {

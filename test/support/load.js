@@ -23,6 +23,7 @@ class Load {
   #counts = { sent: 0, skipped: 0, ok: 0, refused: 0, reset: 0, eof: 0, hung: 0, other: 0 };
   #failures = [];
   #latencies = [];
+  #answers = [];
   #lateMs = 0;
   #lastOkMs = this.#startMs;
   #gap = { ms: 0, atMs: 0 };
@@ -36,9 +37,10 @@ class Load {
     ratePerSecond = 100,
     timeoutMs = 5_000,
     maxOpen = 1_000,
+    keepAnswers = false,
     localAddress,
   }) {
-    this.#options = { host, port, ratePerSecond, timeoutMs, maxOpen, localAddress };
+    this.#options = { host, port, ratePerSecond, timeoutMs, maxOpen, keepAnswers, localAddress };
     const authority = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
     this.#request = `GET ${path} HTTP/1.1\r\nHost: ${authority}\r\nConnection: close\r\n\r\n`;
     this.#sendDue();
@@ -136,8 +138,10 @@ class Load {
     this.#latencies.push(nowMs - startMs);
     this.#noteGap(nowMs);
     this.#lastOkMs = nowMs;
-    if (pid === undefined) return;
     const atMs = nowMs - this.#startMs;
+    if (this.#options.keepAnswers)
+      this.#answers.push({ atMs: rounded(atMs), tookMs: rounded(nowMs - startMs) });
+    if (pid === undefined) return;
     const seen = this.#processes.get(pid);
     if (seen === undefined) this.#processes.set(pid, { pid, ok: 1, firstAtMs: atMs, lastAtMs: atMs });
     else {
@@ -186,6 +190,7 @@ class Load {
       pids: processes.map(({ pid }) => pid),
       processes,
       failures: this.#failures,
+      answers: this.#answers,
     };
   }
 }
@@ -208,6 +213,11 @@ function parseAnswer(text, ended) {
     status: Number(/^HTTP\/1\.[01] (\d+)/.exec(head)?.[1]),
     pid: pid === undefined ? undefined : Number(pid),
   };
+}
+
+/** To 10 µs: there may be very many, and the client is no finer. */
+function rounded(ms) {
+  return Math.round(ms * 100) / 100;
 }
 
 function quantile(sorted, q) {

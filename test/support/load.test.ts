@@ -20,6 +20,20 @@ test('every request to a server that answers is ok, and its pid is known', async
   expect(result.maxMs).toBeGreaterThanOrEqual(result.p99Ms ?? Number.POSITIVE_INFINITY);
 });
 
+test('every good answer is in the result when that is asked for', async () => {
+  const server = createHttpServer((_, response) => setTimeout(() => response.end('pid 1\n'), 5));
+  const port = await listen(server);
+  const { ok, durationMs, answers } = await loadOf(20, { port, keepAnswers: true });
+  expect(answers).toHaveLength(ok);
+  expect(answers.map(({ atMs }) => atMs)).toEqual(answers.map(({ atMs }) => atMs).sort((a, b) => a - b));
+  for (const { atMs, tookMs } of answers) {
+    expect(tookMs).toBeGreaterThan(4);
+    expect(atMs).toBeGreaterThanOrEqual(tookMs);
+  }
+  expect(answers[0]?.atMs).toBeLessThan(durationMs);
+  expect((await loadOf(5, { port })).answers).toEqual([]);
+});
+
 test('an answer without a length, and one in chunks, is whole when the server says so', async () => {
   const unbounded = createServer((socket) => socket.end('HTTP/1.0 200 OK\r\n\r\npid 7\n'));
   expect(await loadOf(5, { port: await listen(unbounded) })).toMatchObject({ eof: 0, pids: [7] });

@@ -45,6 +45,13 @@ export const pythonHttp: TestServer = {
   ],
 };
 
+/** http.server with a thread for each request. A request's ?delay=MS is how long its answer takes. */
+export const pythonThreads: TestServer = {
+  name: 'python with threads',
+  needs: ['python3'],
+  command: (port) => [binaryOf('python3'), source('threads.py'), `${port}`],
+};
+
 /** A master and 2 workers; the workers answer. */
 export const gunicorn: TestServer = {
   name: 'gunicorn',

@@ -1,4 +1,4 @@
-// net/http: answers every request with its pid.
+// net/http: answers every request with its pid, after as many milliseconds as its ?delay=MS says.
 // Usage: main PORT [HOST]; without HOST it listens as Go programs do, on `:PORT`, which is both IPv6 and IPv4.
 package main
 
@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
+	"time"
 )
 
 func main() {
@@ -23,7 +25,10 @@ func main() {
 		os.Exit(1)
 	}
 	fmt.Printf("listening on %s pid %d\n", os.Args[1], os.Getpid())
-	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if ms, err := strconv.Atoi(r.URL.Query().Get("delay")); err == nil {
+			time.Sleep(time.Duration(ms) * time.Millisecond)
+		}
 		fmt.Fprintf(w, "pid %d\n", os.Getpid())
 	})
 	fmt.Fprintln(os.Stderr, http.Serve(listener, nil))

@@ -1,0 +1,62 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DrainWatch, type WatchOptions } from './drain-watch.js';
+
+export interface DrainOptions extends WatchOptions {
+  /** Default 30 s. */
+  readonly timeoutMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface DrainOutcome {
+  /** False when the time was over before. */
+  readonly drained: boolean;
+  /** Still open at the end, those that nobody has accepted among them. With `queue` only these. */
+  readonly connections: number;
+  /** Of these, how many are owed something. */
+  readonly owed: number;
+  readonly durationMs: number;
+}
+
+const LOOK_EVERY_MS = 20;
+const QUEUE_LOOK_EVERY_MS = 2;
+/** Between the look that finds it over and the one that makes sure: a connection may be between queue and process. */
+const CONFIRM_MS = 1;
+/** Looks take at most one part of so many of the time. */
+const SHARE = 5;
+
+/**
+ * Waits until an old copy of a server, which need not know of it, has finished what it has, so that it can be stopped
+ * without cutting anything. It must get no new connections by now.
+ *
+ * The kernel does not know what a program means. A stream that pauses (SSE, WebSocket, 100-continue) counts as idle
+ * after `quietMs`; only `open` waits for its end. Input that asks for no answer (telemetry over WebSocket, HTTP/2's
+ * WINDOW_UPDATE) counts as owed until `timeoutMs` is over. A client that sends its next request in the millisecond
+ * between the last look and the end of the server loses it. docs/kernel/draining.md has the facts. Of TCP over IP only.
+ *
+ * Looks are 20 ms apart or further, so that they take a fifth of the time at most. One took 0.05 ms for one connection
+ * of the old copy, 0.4 ms for 100 and 4 to 5 ms for 1,000, with 10,000 in TIME_WAIT or 9,000 of another copy on the
+ * port as well as without; 25 to 40 ms for 10,000; 2 to 4 ms more for one that finds new connections. Measured on a busy
+ * machine with 2 CPUs and a table of 262,144 buckets; `inodes` comes on top, 1 to 3 times in all.
+ *
+ * @throws {DOMException} AbortError. {SyscallError} EPROTONOSUPPORT, ENOENT: the kernel has no inet_diag.
+ */
+export async function drain(options: DrainOptions): Promise<DrainOutcome> {
+  const { wait, timeoutMs = 30_000, signal } = options;
+  const beginMs = performance.now();
+  const watch = new DrainWatch(options);
+  for (let wasOver = false; ; ) {
+    signal?.throwIfAborted();
+    const lookMs = performance.now();
+    const leftMs = timeoutMs - (lookMs - beginMs);
+    const { isOver, waiting, open, owed } = watch.look({ sure: wasOver || leftMs <= 0 });
+    const endMs = performance.now();
+    if (isOver ? wasOver : leftMs <= 0) {
+      const connections = waiting + open;
+      return { drained: isOver, connections, owed: waiting + owed, durationMs: endMs - beginMs };
+    }
+    wasOver = isOver;
+    const everyMs = wait === 'queue' ? QUEUE_LOOK_EVERY_MS : LOOK_EVERY_MS;
+    const pauseMs = Math.min(Math.max(everyMs, (endMs - lookMs) * (SHARE - 1)), Math.max(1, leftMs));
+    await sleep(isOver ? CONFIRM_MS : pauseMs, undefined, { signal });
+  }
+}

@@ -1,0 +1,534 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { errorText } from '../errors.js';
+import { formatAddress, type InetAddress } from '../model/address.js';
+import { drain } from './drain.js';
+import type { WatchOptions } from './drain-watch.js';
+import type { Generation } from './generation.js';
+import type { ReusePortGroups } from './groups.js';
+import { describeHeld, type HeldSocket, isServed, type Place, placeKey } from './held.js';
+import { chooseCheckPorts, httpCheck } from './http-check.js';
+import { handedAgain } from './listen.js';
+import type { Notice } from './notices.js';
+import type { Readiness } from './readiness.js';
+import type { Slot } from './slot.js';
+import { isAtRest } from './tree.js';
+import { steady, type Turnover, type TurnoverEffect, type TurnoverEvent, turn } from './turnover.js';
+import type { Worker } from './worker.js';
+
+/** How one generation takes over from another. Times in milliseconds. */
+export interface ReloadPolicy {
+  /** How many workers a generation has. */
+  readonly workers: number;
+  /** How many more of them wait to stand in for one that dies. */
+  readonly standbys: number;
+  /** How long one may wait before it is started anew. */
+  readonly standbyMaxAgeMs: number;
+  /** Whether the new generation starts while the old one still serves. */
+  readonly overlap: boolean;
+  /** What it must have done beside listening. */
+  readonly readiness: Readiness;
+  /** From the start of the new generation until it is ready. */
+  readonly readyTimeoutMs: number;
+  /** What the old generation's connections are waited for. */
+  readonly drainWait: WatchOptions['wait'];
+  readonly drainQuietMs: number;
+  readonly drainTimeoutMs: number;
+}
+
+export interface ReloadOptions {
+  /** The new generation may listen on other addresses than the old one. Default false. */
+  readonly newAddresses?: boolean;
+  /** Stop the old generation before the new one starts; clients wait meanwhile. Default false. */
+  readonly restart?: boolean;
+}
+
+/**
+ * How a reload went. `why` tells a person what the new generation did or did not do. `goesOn`: the old one
+ * serves as before; otherwise it has been stopped, and the new one is started again as after a crash.
+ */
+export type ReloadOutcome =
+  | { readonly ok: true; readonly generation: number; readonly tookMs: number }
+  | { readonly ok: false; readonly goesOn: boolean; readonly why: string };
+
+export interface GenerationsHost {
+  readonly groups: ReusePortGroups;
+  /** One that has no worker yet. */
+  readonly newGeneration: (number: number, predecessor: Generation | undefined) => Generation;
+  readonly say: (notice: Notice) => void;
+  /** The server has ended for good. */
+  readonly ended: (exitCode: number) => void;
+}
+
+interface Asked {
+  readonly options: ReloadOptions;
+  readonly settle: (outcome: ReloadOutcome) => void;
+}
+
+/** The generations of a server: the one that serves, and during a reload a second one. */
+export class Generations {
+  readonly #policy: ReloadPolicy;
+  readonly #host: GenerationsHost;
+  #active: Generation;
+  #candidate: Generation | undefined;
+  /** It has been taken over from, and finishes what it has. */
+  #old: Generation | undefined;
+  #turnover: Turnover;
+  #workers: number;
+  readonly #renewals: NodeJS.Timeout;
+  /** Who waits for the present reload, and who for the next. */
+  #asked: Asked[] = [];
+  #waiting: Asked[] = [];
+  #failure = '';
+  #since = 0;
+  #readyTimer: NodeJS.Timeout | undefined;
+  #readyLooks: NodeJS.Timeout | undefined;
+  #drain: AbortController | undefined;
+  /** The readiness check that runs. */
+  #check: AbortController | undefined;
+  /** A worker is being started, or a candidate's sockets are being made. */
+  #starting = false;
+  #exitCode = 0;
+  #isEnded = false;
+
+  constructor(policy: ReloadPolicy, host: GenerationsHost) {
+    this.#policy = policy;
+    this.#host = host;
+    this.#turnover = steady();
+    this.#workers = policy.workers;
+    this.#renewals = setInterval(
+      () => this.#active.renewStandbys(policy.standbyMaxAgeMs),
+      Math.min(RENEWAL_LOOK_MS, policy.standbyMaxAgeMs / 4 + 1),
+    );
+    this.#renewals.unref();
+    this.#active = host.newGeneration(1, undefined);
+  }
+
+  /** The one that new connections go to. */
+  get active(): Generation {
+    return this.#active;
+  }
+
+  get stage(): Turnover['stage'] {
+    return this.#turnover.stage;
+  }
+
+  /** Those that have workers, the active one first. */
+  all(): readonly Generation[] {
+    return [this.#active, this.#candidate, this.#old].filter((one) => one !== undefined);
+  }
+
+  /** Starts the first worker. @throws {HoldfastError} ERR_HOLDFAST_COMMAND */
+  async begin(): Promise<void> {
+    await this.#active.addWorker();
+  }
+
+  /** Starts a new generation and has it take over. Settles when it has, or when it has failed. */
+  reload(options: ReloadOptions): Promise<ReloadOutcome> {
+    return new Promise((settle) => {
+      this.#waiting.push({ options, settle });
+      this.#request();
+    });
+  }
+
+  /**
+   * Changes how many workers there are. More are added to those that run. Fewer take the place of all by a reload: no one
+   * of several that share a queue can be kept from taking connections before it is ended.
+   */
+  scale(workers: number): Promise<ReloadOutcome> {
+    const runs = this.#active.slots.length;
+    this.#workers = workers;
+    if (workers < runs) return this.reload({});
+    this.#addWorkers(this.#active);
+    return Promise.resolve({ ok: true, generation: this.#active.number, tookMs: 0 });
+  }
+
+  /** Ends every generation. A second call sends SIGKILL at once. */
+  stop(signal?: NodeJS.Signals, delivered = false): void {
+    const again = this.#turnover.stage === 'stopping';
+    this.#dispatch({ type: 'stop-requested' });
+    // Those that a reload is stopping already must not be killed for it.
+    for (const generation of this.all())
+      if (again || !generation.isStopping) generation.stop(signal, delivered);
+    this.#endIfOver();
+  }
+
+  /** Something of a generation is another: it may be ready, or may need its next worker. */
+  changed(generation: Generation): void {
+    if (generation === this.#old || this.#turnover.stage === 'stopping') return;
+    this.#addWorkers(generation);
+    if (this.#turnover.stage !== 'starting') return;
+    const starting = this.#candidate ?? this.#active;
+    if (generation !== starting || !this.#listens(starting)) return;
+    const { readiness } = this.#policy;
+    switch (readiness.type) {
+      case 'listen':
+        this.#dispatch({ type: 'ready' });
+        return;
+      case 'notify':
+      case 'ipc':
+        if (starting.slots.every(({ worker }) => worker?.toldReady)) this.#dispatch({ type: 'ready' });
+        return;
+      case 'delay':
+        this.#checkOnce(() => sleep(readiness.delayMs, undefined, { ref: false }));
+        return;
+      case 'http':
+        this.#checkOnce((signal) => this.#askOver(starting, readiness, signal));
+        return;
+    }
+  }
+
+  /** Begins a check that takes time, if it has not begun. Its outcome counts as long as the reload goes on. */
+  #checkOnce(check: (signal: AbortSignal) => Promise<unknown>): void {
+    if (this.#check !== undefined) return;
+    const controller = new AbortController();
+    this.#check = controller;
+    check(controller.signal).then(
+      () => {
+        if (this.#check === controller) this.#dispatch({ type: 'ready' });
+      },
+      (error: unknown) => {
+        if (this.#check === controller) this.#fail(errorText(error));
+      },
+    );
+  }
+
+  #endCheck(): void {
+    clearInterval(this.#readyLooks);
+    clearTimeout(this.#readyTimer);
+    this.#check?.abort();
+    this.#check = undefined;
+  }
+
+  /** Asks the new generation alone, while everybody else goes to the one that serves. */
+  async #askOver(
+    starting: Generation,
+    { path, port }: Extract<Readiness, { type: 'http' }>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const held = starting.held
+      .all()
+      .find((one) => one.place && (port === undefined || one.place.address.port === port));
+    if (held?.place === undefined)
+      throw new Error(`it listens on no port${port === undefined ? '' : ` ${port}`} to ask`);
+    const sourcePorts = chooseCheckPorts(16);
+    const serving = starting.predecessor?.held.at(held.place) ?? [];
+    this.#host.groups.serve(serving, { held, sourcePorts });
+    const timeoutMs = Math.max(0, this.#since + this.#policy.readyTimeoutMs - performance.now() - ANSWER_MS);
+    try {
+      const answer = await httpCheck({
+        address: held.place.address,
+        path,
+        sourcePorts,
+        timeoutMs,
+        everyMs: CHECK_EVERY_MS,
+        signal,
+      });
+      if (!answer.ok) throw new Error(`it was not ready in time: GET ${path}: ${answer.why}`);
+    } finally {
+      if (!signal.aborted) this.#host.groups.serve(serving);
+    }
+  }
+
+  /** Every worker of the generation has ended for good. */
+  ended(generation: Generation, exitCode: number): void {
+    if (generation === this.#candidate) {
+      this.#fail(endedHow(generation));
+      this.#candidate = undefined;
+      this.#letGo(generation);
+      this.#dispatch({ type: 'candidate-ended' });
+      // It was waited for in case it takes over from one that has ended.
+      if (this.#active.isOver && this.#turnover.stage === 'steady') this.stop();
+    } else if (generation === this.#old) {
+      this.#old = undefined;
+      this.#letGo(generation);
+      this.#dispatch({ type: 'old-ended' });
+    } else {
+      this.#exitCode = exitCode;
+      if (this.#turnover.stage === 'emptying') this.#dispatch({ type: 'old-ended' });
+      // A candidate may still take over from one that has ended.
+      else if (this.#turnover.stage !== 'starting' || this.#candidate === undefined) {
+        if (this.#turnover.stage !== 'stopping') this.stop();
+      }
+    }
+    this.#endIfOver();
+  }
+
+  /** Lets go of everything. */
+  forget(): void {
+    clearInterval(this.#renewals);
+    this.#endCheck();
+    this.#drain?.abort();
+    for (const generation of this.all()) generation.forget();
+  }
+
+  #request(): void {
+    const dead = this.#active.slots.every(({ phase }) => phase === 'backing-off' || phase === 'ended');
+    const overlap = this.#policy.overlap && !this.#waiting.some(({ options }) => options.restart);
+    this.#dispatch({ type: 'requested', overlap, dead });
+  }
+
+  #dispatch(event: TurnoverEvent): void {
+    const { turnover, effects } = turn(this.#turnover, event);
+    this.#turnover = turnover;
+    for (const effect of effects) this.#perform(effect);
+  }
+
+  #perform(effect: TurnoverEffect): void {
+    switch (effect.type) {
+      case 'begin':
+        this.#asked = this.#waiting;
+        this.#waiting = [];
+        this.#since = performance.now();
+        this.#failure = '';
+        return;
+      case 'start-candidate':
+        void this.#startCandidate();
+        return;
+      case 'start-successor':
+        this.#startSuccessor();
+        return;
+      case 'discard-candidate':
+        this.#endCheck();
+        if (this.#candidate?.isOver === false) this.#candidate.stop();
+        return;
+      case 'switch':
+        this.#switch();
+        return;
+      case 'drain-old':
+        void this.#drainOld();
+        return;
+      case 'stop-old':
+        this.#drain?.abort();
+        (this.#old ?? this.#active).stop();
+        return;
+      case 'answer':
+        this.#answer(effect.outcome);
+        return;
+      case 'turn-away':
+        for (const { settle } of this.#waiting) settle({ ok: false, goesOn: false, why: STOPPED });
+        this.#waiting = [];
+        return;
+      case 'ask-again':
+        this.#request();
+        return;
+    }
+  }
+
+  async #startCandidate(): Promise<void> {
+    const candidate = this.#host.newGeneration(this.#active.number + 1, this.#active);
+    this.#candidate = candidate;
+    this.#host.say({ type: 'reloading', generation: candidate.number });
+    this.#limitReadiness();
+    try {
+      candidate.handed = await handedAgain(this.#active.handed, candidate.held, this.#host.groups);
+      await candidate.addWorker();
+    } catch (error) {
+      this.#fail(errorText(error));
+      this.ended(candidate, 1);
+    }
+  }
+
+  /** The new generation gets the sockets of the old one, of which nothing is left. */
+  #startSuccessor(): void {
+    const former = this.#active;
+    const successor = this.#host.newGeneration(former.number + 1, undefined);
+    this.#host.say({ type: 'reloading', generation: successor.number });
+    successor.handed = former.handed;
+    former.held.moveTo(successor.held);
+    former.forget();
+    this.#active = successor;
+    this.#limitReadiness();
+    successor.addWorker().catch((error: unknown) => {
+      this.#fail(errorText(error));
+    });
+  }
+
+  #limitReadiness(): void {
+    // Nobody tells that a server which was handed its socket has come to rest.
+    this.#readyLooks = setInterval(() => this.changed(this.#candidate ?? this.#active), READY_LOOK_MS);
+    const ms = this.#policy.readyTimeoutMs;
+    this.#readyTimer = setTimeout(() => {
+      const starting = this.#candidate ?? this.#active;
+      this.#fail(`it was not ready after ${ms} ms: ${this.#whyNotReady(starting)}`);
+    }, ms);
+  }
+
+  /** The first reason counts. */
+  #fail(why: string): void {
+    if (this.#turnover.stage !== 'starting') return;
+    this.#failure = why;
+    this.#dispatch({ type: 'failed' });
+  }
+
+  /** One worker after the other, each when the one before it serves: they share what that one has learned. */
+  #addWorkers(generation: Generation): void {
+    const { slots, standbys } = generation;
+    const isFull = slots.length >= this.#workers;
+    // Standbys give what they were started for first when there is something to stand in for.
+    const wantsStandby = generation === this.#active && standbys.length < this.#policy.standbys;
+    const isEnough = slots.length === 0 || (isFull && !wantsStandby);
+    if (isEnough || this.#starting || !slots.every((slot) => this.#serves(generation, slot))) return;
+    this.#starting = true;
+    (isFull ? generation.addStandby() : generation.addWorker())
+      .catch((error: unknown) => this.#host.say({ type: 'warning', text: errorText(error) }))
+      .finally(() => {
+        this.#starting = false;
+        if (this.#turnover.stage !== 'stopping') this.#addWorkers(generation);
+      });
+  }
+
+  #listens(generation: Generation): boolean {
+    const { slots } = generation;
+    return slots.length >= this.#workers && slots.every((slot) => this.#serves(generation, slot));
+  }
+
+  /** Whether the worker listens on every address that it is to have. */
+  #serves(generation: Generation, slot: Slot): boolean {
+    return slot.phase === 'serving' && this.#missing(generation, slot).length === 0;
+  }
+
+  /** Addresses of the predecessor that the worker does not serve yet. */
+  #missing(generation: Generation, { worker }: Slot): readonly Place[] {
+    const isNew = this.#asked.some(({ options }) => options.newAddresses);
+    const predecessor = generation.predecessor?.held.all() ?? [];
+    const places = new Map(
+      predecessor
+        .filter(({ confirmed }) => confirmed && !isNew)
+        .flatMap(({ place }) => (place === undefined ? [] : [[placeKey(place), place]])),
+    );
+    return [...places.values()].filter(
+      (place) => !generation.held.at(place).some((held) => isServedBy(held, worker)),
+    );
+  }
+
+  #whyNotReady(generation: Generation): string {
+    const [slot] = generation.slots.filter((one) => !this.#serves(generation, one));
+    if (slot === undefined) return 'its workers did not all start';
+    const missing = this.#missing(generation, slot);
+    const listens = generation.held
+      .all()
+      .filter((held) => isServed(held))
+      .map((held) => describeHeld(held));
+    const where = listens.length === 0 ? 'nowhere' : `on ${listens.join(', ')}`;
+    if (missing.length === 0) return `it listens ${where}`;
+    const wanted = missing.map(({ address }) => formatAddress(address)).join(', ');
+    return `it listens ${where}, not on ${wanted}`;
+  }
+
+  #switch(): void {
+    const candidate = this.#candidate;
+    if (candidate === undefined) throw new Error('only a candidate is switched to');
+    this.#endCheck();
+    for (const sockets of byPlace(candidate.held.all())) this.#host.groups.serve(sockets);
+    this.#active.attendance.stop();
+    this.#active.stopStandbys();
+    this.#old = this.#active;
+    this.#active = candidate;
+    this.#candidate = undefined;
+    candidate.tookOver();
+  }
+
+  async #drainOld(): Promise<void> {
+    const old = this.#old;
+    if (old === undefined) return;
+    if (old.isOver) {
+      this.ended(old, 0);
+      return;
+    }
+    this.#drain = new AbortController();
+    const { signal } = this.#drain;
+    const since = performance.now();
+    const sockets = old.held.all().filter(({ place }) => place !== undefined);
+    const ports = sockets.map(({ address }) => (address as InetAddress).port);
+    const { drainWait, drainQuietMs, drainTimeoutMs } = this.#policy;
+    try {
+      const { drained, connections } = await drain({
+        listeners: () => sockets.filter((held) => old.held.has(held)).map(({ fd }) => fd),
+        ports: [...new Set(ports)],
+        inodes: () => new Set(old.trees().flatMap((tree) => tree.sockets())),
+        wait: drainWait,
+        quietMs: drainQuietMs,
+        timeoutMs: drainTimeoutMs,
+        signal,
+      });
+      const tookMs = Math.round(performance.now() - since);
+      this.#host.say({ type: 'drained', generation: old.number, tookMs, connections, complete: drained });
+    } catch (error) {
+      // They are being stopped.
+      if (signal.aborted) return;
+      const text = `cannot see connections, which get ${drainTimeoutMs} ms to end: ${errorText(error)}`;
+      this.#host.say({ type: 'warning', text });
+      await sleep(drainTimeoutMs, undefined, { ref: false });
+    }
+    if (old.isOver) this.ended(old, 0);
+    else this.#dispatch({ type: 'drained' });
+  }
+
+  #answer(outcome: 'reloaded' | 'failed' | 'stopped'): void {
+    this.#endCheck();
+    const tookMs = Math.round(performance.now() - this.#since);
+    const generation = this.#active.number;
+    const result: ReloadOutcome =
+      outcome === 'reloaded'
+        ? { ok: true, generation, tookMs }
+        : {
+            ok: false,
+            goesOn: this.#turnover.overlaps,
+            why: outcome === 'stopped' ? STOPPED : this.#failure,
+          };
+    if (result.ok) this.#host.say({ type: 'reloaded', generation, tookMs });
+    else this.#host.say({ type: 'reload-failed', why: result.why, goesOn: result.goesOn });
+    for (const { settle } of this.#asked) settle(result);
+    this.#asked = [];
+  }
+
+  /** Closes what it held; the kernel takes its sockets out of their groups when its last process has gone. */
+  #letGo(generation: Generation): void {
+    generation.forget();
+    this.#host.groups.refresh();
+  }
+
+  #endIfOver(): void {
+    if (this.#isEnded || this.#turnover.stage !== 'stopping') return;
+    if (this.all().some(({ isOver }) => !isOver)) return;
+    this.#isEnded = true;
+    this.#host.ended(this.#exitCode);
+  }
+}
+
+const RENEWAL_LOOK_MS = 5_000;
+/** How long a server that was handed its sockets and does not call listen has to load. */
+const HANDED_MS = 1_000;
+const READY_LOOK_MS = 200;
+const CHECK_EVERY_MS = 200;
+/** The check gives its reason before the time for all is over. */
+const ANSWER_MS = 100;
+const STOPPED = 'the keeper is stopping';
+
+function isServedBy(held: HeldSocket, worker: Worker | undefined): boolean {
+  if (worker === undefined || !held.confirmed) return false;
+  return held.claims.has(worker.id) || (held.listened && takesFromHanded(held, worker));
+}
+
+/** A server that was handed its socket need not call listen: it takes clients when it has come to rest. */
+function takesFromHanded({ inode }: HeldSocket, { root, tree, startedMs }: Worker): boolean {
+  if (root === undefined || performance.now() - startedMs < HANDED_MS || !isAtRest(root)) return false;
+  return tree !== undefined && tree.holdersOf(inode).length > 0;
+}
+
+function endedHow({ lastEnd }: Generation): string {
+  if (lastEnd === null) return 'it did not start';
+  return lastEnd.signal === null
+    ? `it exited with ${lastEnd.code} before it was ready`
+    : `it was ended by ${lastEnd.signal} before it was ready`;
+}
+
+function byPlace(sockets: readonly HeldSocket[]): readonly (readonly HeldSocket[])[] {
+  const groups = new Map<string, HeldSocket[]>();
+  for (const held of sockets) {
+    if (held.place === undefined) continue;
+    const key = placeKey(held.place);
+    groups.set(key, [...(groups.get(key) ?? []), held]);
+  }
+  return [...groups.values()];
+}

@@ -1,0 +1,156 @@
+/**
+ * How one generation takes over from another.
+ *
+ * `steady`: one generation, no reload. `emptying`: without overlap: the old one is being stopped first. `starting`: the
+ * candidate starts and is not ready. `discarding`: it failed and is being ended. `draining`: it has taken over, the old
+ * one finishes what it has. `stopping`: everything is being stopped; no reload any more.
+ */
+export type Stage = 'steady' | 'emptying' | 'starting' | 'discarding' | 'draining' | 'stopping';
+
+/** A reload without a process in it. `turn` is its only way to change. */
+export interface Turnover {
+  readonly stage: Stage;
+  /** One more reload was asked for and waits for the end of this one. Further requests join it. */
+  readonly waiting: boolean;
+  /** Whether old and new run at the same time in the reload that goes on. */
+  readonly overlaps: boolean;
+}
+
+export type TurnoverEvent =
+  /** `overlap`: both may run at once. `dead`: nobody of the present generation runs: there is nothing to overlap with. */
+  | { readonly type: 'requested'; readonly overlap: boolean; readonly dead: boolean }
+  | { readonly type: 'ready' }
+  /** The candidate ended, listens elsewhere or is late. */
+  | { readonly type: 'failed' }
+  /** The old generation has finished what it had, or its time is over. */
+  | { readonly type: 'drained' }
+  /** Nothing of the old generation is left. */
+  | { readonly type: 'old-ended' }
+  /** Nothing of the failed candidate is left. */
+  | { readonly type: 'candidate-ended' }
+  | { readonly type: 'stop-requested' };
+
+export type TurnoverEffect =
+  /** A reload begins: whoever waited for it is to be told how it goes. */
+  | { readonly type: 'begin' }
+  | { readonly type: 'start-candidate' }
+  /** Start the new generation with the sockets of the old one, which is gone. */
+  | { readonly type: 'start-successor' }
+  | { readonly type: 'discard-candidate' }
+  /** New connections go to the candidate from now on. */
+  | { readonly type: 'switch' }
+  | { readonly type: 'drain-old' }
+  | { readonly type: 'stop-old' }
+  /** Tell those who asked for the reload how it went. */
+  | { readonly type: 'answer'; readonly outcome: 'reloaded' | 'failed' | 'stopped' }
+  /** Tell those who wait for the next one that there is none. */
+  | { readonly type: 'turn-away' }
+  /** The reload that waited may begin: request it. */
+  | { readonly type: 'ask-again' };
+
+export interface Turn {
+  readonly turnover: Turnover;
+  readonly effects: readonly TurnoverEffect[];
+}
+
+/** Before the first reload. */
+export function steady(): Turnover {
+  return { stage: 'steady', waiting: false, overlaps: true };
+}
+
+/** What becomes of a reload by one event. The caller performs the effects in order. */
+export function turn(before: Turnover, event: TurnoverEvent): Turn {
+  switch (event.type) {
+    case 'requested':
+      return requested(before, event);
+    case 'ready':
+      if (before.stage !== 'starting') return unchanged(before);
+      return before.overlaps
+        ? {
+            turnover: { ...before, stage: 'draining' },
+            effects: [{ type: 'switch' }, { type: 'answer', outcome: 'reloaded' }, { type: 'drain-old' }],
+          }
+        : over(before, [{ type: 'answer', outcome: 'reloaded' }]);
+    case 'failed':
+      if (before.stage !== 'starting') return unchanged(before);
+      // Without overlap there is nothing to go back to: the new one is started again as after any crash.
+      return before.overlaps
+        ? { turnover: { ...before, stage: 'discarding' }, effects: [{ type: 'discard-candidate' }] }
+        : over(before, [{ type: 'answer', outcome: 'failed' }]);
+    case 'candidate-ended':
+      return before.stage === 'discarding'
+        ? over(before, [{ type: 'answer', outcome: 'failed' }])
+        : unchanged(before);
+    case 'drained':
+      return before.stage === 'draining'
+        ? { turnover: before, effects: [{ type: 'stop-old' }] }
+        : unchanged(before);
+    case 'old-ended':
+      if (before.stage === 'emptying') {
+        return { turnover: { ...before, stage: 'starting' }, effects: [{ type: 'start-successor' }] };
+      }
+      return before.stage === 'draining' ? over(before, []) : unchanged(before);
+    case 'stop-requested':
+      return stopped(before);
+  }
+}
+
+type Request = Extract<TurnoverEvent, { readonly type: 'requested' }>;
+
+function requested(before: Turnover, request: Request): Turn {
+  switch (before.stage) {
+    case 'steady':
+      return start(before, request);
+    case 'emptying':
+    case 'starting':
+    case 'discarding':
+    case 'draining':
+      return unchanged({ ...before, waiting: true });
+    case 'stopping':
+      return { turnover: before, effects: [{ type: 'turn-away' }] };
+  }
+}
+
+function start(before: Turnover, { overlap, dead }: Request): Turn {
+  const overlaps = overlap && !dead;
+  const turnover: Turnover = { ...before, overlaps, stage: dead || overlaps ? 'starting' : 'emptying' };
+  const first: TurnoverEffect = dead
+    ? { type: 'start-successor' }
+    : { type: overlaps ? 'start-candidate' : 'stop-old' };
+  return { turnover, effects: [{ type: 'begin' }, first] };
+}
+
+function over(before: Turnover, effects: readonly TurnoverEffect[]): Turn {
+  return {
+    turnover: { ...before, stage: 'steady', waiting: false },
+    effects: before.waiting ? [...effects, { type: 'ask-again' }] : effects,
+  };
+}
+
+function stopped(before: Turnover): Turn {
+  const turnover: Turnover = { ...before, stage: 'stopping', waiting: false };
+  const away: readonly TurnoverEffect[] = before.waiting ? [{ type: 'turn-away' }] : [];
+  switch (before.stage) {
+    case 'steady':
+    case 'stopping':
+      return { turnover, effects: away };
+    case 'emptying':
+      return { turnover, effects: [{ type: 'answer', outcome: 'stopped' }, ...away] };
+    case 'starting':
+    case 'discarding':
+      return {
+        turnover,
+        effects: [
+          ...(before.overlaps ? [{ type: 'discard-candidate' } as const] : []),
+          { type: 'answer', outcome: 'stopped' },
+          ...away,
+        ],
+      };
+    case 'draining':
+      return { turnover, effects: [{ type: 'stop-old' }, ...away] };
+  }
+}
+
+function unchanged(turnover: Turnover): Turn {
+  return { turnover, effects: [] };
+}

@@ -1,0 +1,130 @@
+import { once } from 'node:events';
+import { get, request } from 'node:http';
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { type RunningKeeper, startKeeper } from '../support/keeper.js';
+import { freePort } from '../support/ports.js';
+import { isAlive } from '../support/proc.js';
+import { until } from '../support/wait.js';
+import { reloaded, settled } from './reloads.js';
+
+test('an answer in two parts is finished by the old server', async () => {
+  const { port, keeper } = await startServer();
+  const answer = text(await response(port, '/parts'));
+  const { old } = await replaced(keeper);
+  expect(await answer).toBe(`first second of ${old}`);
+  await settled(keeper);
+  expect(isAlive(old)).toBe(false);
+});
+
+test('an upload in pieces is taken by the old server to its end', async () => {
+  const { port, keeper } = await startServer();
+  const upload = request({ port, host: '127.0.0.1', method: 'POST', path: '/upload' });
+  const answered = once(upload, 'response');
+  upload.write('x'.repeat(1000));
+  // The server has its first piece.
+  await until('the server reads', async () => (await text(await response(port, '/reads'))) === '1000');
+  const { old } = await replaced(keeper);
+  for (let piece = 0; piece < 4; piece++) {
+    await sleep(300);
+    upload.write('y'.repeat(1000));
+  }
+  upload.end();
+  const [answer] = await answered;
+  expect(await text(answer)).toBe(`5000 bytes to ${old}`);
+});
+
+test('--drain-wait open: events that pause longer than a quiet connection come to their end', async () => {
+  const { port, keeper } = await startServer(['--drain-wait', 'open', '--drain-quiet', '100ms']);
+  const events = text(await response(port, '/events'));
+  const { old } = await replaced(keeper);
+  expect(await events).toBe(`one of ${old}\ntwo of ${old}\nthree of ${old}\n`);
+  await settled(keeper);
+  expect(isAlive(old)).toBe(false);
+});
+
+test('a connection that only idles is closed after the quiet time, not after the whole time', async () => {
+  const { port, keeper } = await startServer(['--drain-quiet', '300ms', '--drain-timeout', '60s']);
+  const idle = connect(port, '127.0.0.1');
+  await once(idle, 'connect');
+  const closed = once(idle, 'close');
+  idle.on('error', () => undefined);
+  const { old } = await replaced(keeper);
+  await closed;
+  await settled(keeper);
+  expect(isAlive(old)).toBe(false);
+});
+
+test('what does not end is cut after --drain-timeout, and told', async () => {
+  const { port, keeper } = await startServer(['--drain-timeout', '500ms']);
+  const endless = await response(port, '/endless');
+  const cut = once(endless, 'error').then(([error]) => error.code);
+  endless.resume();
+  await reloaded(keeper);
+  await keeper.process.line(/generation 1 has not finished after .*: 1 connection will be cut/);
+  expect(await cut).toBe('ECONNRESET');
+  await settled(keeper);
+});
+
+test('--drain-wait queue: the stop signal comes at once, and the server ends by itself', async () => {
+  const { port, keeper } = await startServer(['--drain-wait', 'queue'], ['--graceful']);
+  const answer = text(await response(port, '/parts'));
+  const { old } = await replaced(keeper);
+  expect(await answer).toBe(`first second of ${old}`);
+  await settled(keeper);
+});
+
+test('a stop while the old server finishes an answer lets it, as it does the new one', async () => {
+  const { port, keeper } = await startServer([], ['--graceful']);
+  const answer = text(await response(port, '/parts'));
+  const { old } = await replaced(keeper);
+  keeper.process.kill('SIGTERM');
+  expect(await answer).toBe(`first second of ${old}`);
+  expect(await keeper.process.end()).toEqual({ code: 0, signal: null });
+});
+
+const SERVER = `
+const { createServer } = require('node:http');
+let read = 0;
+const answers = {
+  '/parts': (q, r) => { r.write('first '); setTimeout(() => r.end('second of ' + process.pid), 500); },
+  '/upload': (q, r) => { q.on('data', (d) => { read += d.length; }).on('end', () => r.end(read + ' bytes to ' + process.pid)); },
+  '/reads': (q, r) => r.end(String(read)),
+  '/events': (q, r) => {
+    const say = (word) => r.write(word + ' of ' + process.pid + '\\n');
+    say('one');
+    setTimeout(() => say('two'), 1200);
+    setTimeout(() => { say('three'); r.end(); }, 2400);
+  },
+  '/endless': (q, r) => { r.write('a'); setInterval(() => r.write('b'), 50); },
+};
+const server = createServer((q, r) => answers[q.url](q, r)).listen(process.env.PORT, '127.0.0.1');
+if (process.argv.includes('--graceful')) process.on('SIGTERM', () => server.close());
+`;
+
+async function startServer(
+  flags: readonly string[] = [],
+  options: readonly string[] = [],
+): Promise<{ readonly port: number; readonly keeper: RunningKeeper }> {
+  const port = await freePort();
+  const keeper = startKeeper([process.execPath, '-e', SERVER, '--', ...options], {
+    flags,
+    env: { PORT: `${port}` },
+  });
+  await keeper.holding();
+  return { port, keeper };
+}
+
+/** The answer's head has come. */
+async function response(port: number, path: string): Promise<import('node:http').IncomingMessage> {
+  const [answer] = await once(get({ port, host: '127.0.0.1', path, agent: false }), 'response');
+  return answer;
+}
+
+/** Reloads, and gives the pids of both. */
+async function replaced(keeper: RunningKeeper): Promise<{ readonly old: number; readonly next: number }> {
+  const old = keeper.worker();
+  return { old, next: await reloaded(keeper) };
+}

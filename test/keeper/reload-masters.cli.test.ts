@@ -1,0 +1,7 @@
+import { gunicorn, nginx, nginxReuseport, pythonHttp } from '../support/servers.js';
+import { testReloads } from './reloads.js';
+
+testReloads(nginx);
+testReloads(nginxReuseport);
+testReloads(gunicorn);
+testReloads(pythonHttp);

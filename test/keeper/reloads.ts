@@ -1,0 +1,67 @@
+import { expect } from 'vitest';
+import { type RunningKeeper, startKeeper } from '../support/keeper.js';
+import { type LoadResult, startLoad } from '../support/load.js';
+import { testNeeding } from '../support/needing.js';
+import { freePort } from '../support/ports.js';
+import { descendantsOf, isAlive, listeners } from '../support/proc.js';
+import type { TestServer } from '../support/servers.js';
+import { until } from '../support/wait.js';
+
+const RELOADS = Number(process.env.HOLDFAST_TEST_RELOADS ?? 20);
+const RATE_PER_SECOND = 200;
+
+/** The test that every server has to pass, whatever it does at the stop signal. `path`: what is asked for. */
+export function testReloads(server: TestServer, path = '/'): void {
+  testNeeding(server.needs)(
+    `${server.name}: ${RELOADS} reloads fail no request of ${RATE_PER_SECOND} new connections per second`,
+    async () => {
+      const port = await freePort();
+      const keeper = startKeeper(server.command(port));
+      await keeper.holding();
+      const load = startLoad({
+        ...{ port, path, ratePerSecond: RATE_PER_SECOND, timeoutMs: 10_000, maxOpen: 4_000 },
+      });
+      await until('answers', () => load.counts().ok > 20, { timeoutMs: 10_000 });
+      const { length: sockets } = listeners(port);
+      const workers = [keeper.worker()];
+      for (let reload = 0; reload < RELOADS; reload++) workers.push(await reloaded(keeper));
+      await settled(keeper);
+      await expectNothingFailed(load.stop());
+      expect(new Set(workers).size).toBe(RELOADS + 1);
+      // Nothing is left of the former ones, and no socket more than before.
+      expect(
+        workers
+          .slice(0, -1)
+          .flatMap((pid) => [pid, ...descendantsOf(pid)])
+          .filter(isAlive),
+      ).toEqual([]);
+      expect(listeners(port)).toHaveLength(sockets);
+    },
+    60_000 + RELOADS * 10_000,
+  );
+}
+
+/** Reloads once. Gives the pid of the new server's first process. */
+export async function reloaded(keeper: RunningKeeper): Promise<number> {
+  const before = keeper.state().generation;
+  const { exit, stderr } = await keeper.ask('reload', keeper.name);
+  expect({ exit, stderr }).toEqual({ exit: { code: 0, signal: null }, stderr: '' });
+  const { worker } = await keeper.untilState('the new generation', ({ generation }) => generation > before);
+  return worker?.pid ?? 0;
+}
+
+/** Waits until no reload goes on and one generation is left. */
+export async function settled(keeper: RunningKeeper): Promise<void> {
+  await keeper.untilState('one generation', ({ reload, workers }) => {
+    return reload === 'steady' && new Set(workers.map(({ generation }) => generation)).size === 1;
+  });
+}
+
+export async function expectNothingFailed(result: Promise<LoadResult>): Promise<void> {
+  const { sent, ok, skipped, refused, reset, eof, hung, other, failures } = await result;
+  expect({ skipped, refused, reset, eof, hung, other, failures: failures.slice(0, 5) }).toEqual({
+    ...{ skipped: 0, refused: 0, reset: 0, eof: 0, hung: 0, other: 0 },
+    failures: [],
+  });
+  expect(ok).toBe(sent);
+}

@@ -1,0 +1,154 @@
+import { expect, test } from 'vitest';
+import { type RunningKeeper, startKeeper } from '../support/keeper.js';
+import { startLoad } from '../support/load.js';
+import { testNeeding } from '../support/needing.js';
+import { freePort } from '../support/ports.js';
+import { isAlive, listeners } from '../support/proc.js';
+import { goHttp, javaHttp, nodeHttp, pythonHttp, staticHttp, type TestServer } from '../support/servers.js';
+import { until } from '../support/wait.js';
+import { outcomeOf } from './clients.js';
+import { ANSWER, IMPORTS, python } from './programs.js';
+import { expectNothingFailed, reloaded, settled } from './reloads.js';
+
+const KILLS = 5;
+const BOOT_MS = 1_000;
+
+test(`a server that needs ${BOOT_MS} ms to start: a standby serves long before, ${KILLS} times`, async () => {
+  const port = await freePort();
+  const keeper = await startStandby(nodeHttp, port, ['--boot', `${BOOT_MS}`, '--delay', '5']);
+  for (let kill = 0; kill < KILLS; kill++) {
+    const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
+    await until('answers', () => load.counts().ok > 50);
+    const { worker, parked } = pids(keeper);
+    process.kill(worker, 'SIGKILL');
+    await keeper.untilState('the standby serves', (state) => state.workers[0]?.pid === parked);
+    const before = load.counts().ok;
+    await until('more answers', () => load.counts().ok > before + 50);
+    // What waits next needs as long to start as whoever comes after a crash without a standby.
+    await isParked(keeper);
+    const nextAt = Date.now();
+    const { refused, hung, processes, startedAt } = await load.stop();
+    expect({ refused, hung }).toEqual({ refused: 0, hung: 0 });
+    const first = processes.find(({ pid }) => pid === parked)?.firstAtMs ?? Number.POSITIVE_INFINITY;
+    expect(startedAt + first).toBeLessThan(nextAt - BOOT_MS / 2);
+    expect(listeners(port)).toHaveLength(1);
+  }
+}, 90_000);
+
+for (const server of [nodeHttp, pythonHttp, goHttp, javaHttp, staticHttp]) {
+  testNeeding(server.needs)(`${server.name}: a standby waits in its listen and takes over`, async () => {
+    const port = await freePort();
+    const keeper = await startStandby(server, port);
+    const { worker, parked } = pids(keeper);
+    process.kill(worker, 'SIGKILL');
+    expect(typeof (await outcomeOf(port))).not.toBe('undefined');
+    await keeper.untilState('the standby serves', (state) => state.workers[0]?.pid === parked);
+    await isParked(keeper);
+    keeper.process.kill('SIGTERM');
+    await keeper.process.end();
+    expect(listeners(port)).toEqual([]);
+  });
+}
+
+test('status says parked; unpark lets one serve beside the others', async () => {
+  const port = await freePort();
+  const keeper = await startStandby(nodeHttp, port);
+  const { parked } = pids(keeper);
+  expect((await keeper.ask('status', keeper.name)).stdout).toMatch(new RegExp(`pid ${parked}.* parked`));
+  expect((await keeper.ask('unpark', keeper.name)).exit.code).toBe(0);
+  await until('an answer of it', async () => (await outcomeOf(port)) === parked);
+});
+
+test('unpark without a standby is told', async () => {
+  const keeper = startKeeper(nodeHttp.command(await freePort()));
+  await keeper.holding();
+  expect(await keeper.ask('unpark', keeper.name)).toMatchObject({
+    exit: { code: 1 },
+    stderr: expect.stringContaining('no standby of "app" waits'),
+  });
+});
+
+test('a standby that dies is started again, and the worker goes on', async () => {
+  const port = await freePort();
+  const keeper = await startStandby(nodeHttp, port);
+  const { worker, parked } = pids(keeper);
+  process.kill(parked, 'SIGKILL');
+  await keeper.untilState('another standby', ({ workers }) => {
+    return workers.some(({ pid, phase }) => phase === 'parked' && pid !== parked);
+  });
+  expect(pids(keeper).worker).toBe(worker);
+  expect(await outcomeOf(port)).toBe(worker);
+});
+
+test('a reload brings a standby of the new generation, and leaves nothing of the old one', async () => {
+  const port = await freePort();
+  const keeper = await startStandby(nodeHttp, port, ['--delay', '20']);
+  const before = pids(keeper);
+  const load = startLoad({ port, ratePerSecond: 100, timeoutMs: 10_000 });
+  await reloaded(keeper);
+  await settled(keeper);
+  await isParked(keeper);
+  await expectNothingFailed(load.stop());
+  expect([before.worker, before.parked].filter(isAlive)).toEqual([]);
+  expect(listeners(port)).toHaveLength(1);
+});
+
+test('a standby that has waited too long is started anew, and no client meets it', async () => {
+  const port = await freePort();
+  const keeper = await startStandby(nodeHttp, port, ['--graceful'], ['--standby-max-age', '300ms']);
+  const { parked, worker } = pids(keeper);
+  const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
+  await keeper.untilState('another standby', ({ workers }) => {
+    return workers.some(({ pid, phase }) => phase === 'parked' && pid !== parked);
+  });
+  const { pids: answered, ...result } = await load.stop();
+  await expectNothingFailed(Promise.resolve({ ...result, pids: answered }));
+  expect(answered).toEqual([worker]);
+});
+
+testNeeding('python3')('a parked program with a handler of the stop signal runs it and ends', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(python(HANDLES_TERM, port), { flags: ['--standby'] });
+  await keeper.holding();
+  await isParked(keeper);
+  keeper.process.kill('SIGTERM');
+  expect((await keeper.process.end()).code).toBe(0);
+  expect(keeper.process.stdout.match(/handled/g)).toHaveLength(2);
+});
+
+const HANDLES_TERM: string = `${IMPORTS}
+def handle(*_):
+    print('handled', flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, handle)
+${ANSWER}
+s = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+serve(s)
+`;
+
+async function startStandby(
+  server: TestServer,
+  port: number,
+  options: readonly string[] = [],
+  flags: readonly string[] = [],
+): Promise<RunningKeeper> {
+  const keeper = startKeeper(server.command(port, ...options), { flags: ['--standby', ...flags] });
+  await keeper.holding();
+  await isParked(keeper);
+  return keeper;
+}
+
+async function isParked(keeper: RunningKeeper): Promise<void> {
+  await keeper.untilState('a standby', ({ workers }) => {
+    const phases = workers.map(({ phase }) => phase);
+    return workers.length === 2 && phases.includes('serving') && phases.includes('parked');
+  });
+}
+
+function pids(keeper: RunningKeeper): { readonly worker: number; readonly parked: number } {
+  const { workers } = keeper.state();
+  return {
+    worker: workers.find(({ phase }) => phase === 'serving')?.pid ?? 0,
+    parked: workers.find(({ phase }) => phase === 'parked')?.pid ?? 0,
+  };
+}
