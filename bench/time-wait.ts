@@ -4,13 +4,13 @@
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import type { InetAddress } from '../src/model/address.js';
+import { runBench } from './support/bench.js';
+import { withCircumstances } from './support/circumstances.js';
 import { type Circumstances, describeCircumstances } from './support/docs.js';
-import { machine, programs } from './support/machine.js';
 import { withCleanup } from './support/process.js';
 import { fromProject } from './support/project.js';
 import { differences, shuffled } from './support/rounds.js';
 import { fillTimeWaits, timeWaits } from './support/sandbox.js';
-import { runSandboxed } from './support/sandboxed-bench.js';
 import { slabIn } from './support/slab.js';
 import { type Estimate, estimate, median } from './support/statistics.js';
 import { table } from './support/table.js';
@@ -67,15 +67,16 @@ export function main(args: readonly string[]): Promise<void> {
     name: 'time-wait',
     usage: USAGE,
     needs: ['unshare', 'ip'],
-    measure: (rounds: number, isSmall: boolean) => measure(rounds, isSmall ? 2_000 : 50_000),
+    defaultRounds: 9,
+    isSandboxed: true,
+    measure: (rounds: number, isSmall: boolean) =>
+      withCircumstances([], () => measure(rounds, isSmall ? 2_000 : 50_000)),
     describe,
   } as const;
-  return runSandboxed<TimeWaitFigures>(bench, args);
+  return runBench<TimeWaitFigures>(bench, args);
 }
 
-async function measure(rounds: number, entries: number): Promise<TimeWaitFigures> {
-  const startMs = performance.now();
-  const measuredAt = new Date().toISOString();
+async function measure(rounds: number, entries: number): Promise<Omit<TimeWaitFigures, keyof Circumstances>> {
   const { destroyLeftovers } = await load<typeof import('../src/kernel/sock-destroy.js')>('sock-destroy');
   const sockets = await load<Sockets>('lab-socket');
   const calls = Object.fromEntries(
@@ -99,16 +100,7 @@ async function measure(rounds: number, entries: number): Promise<TimeWaitFigures
       take('none again');
     }
   });
-  return {
-    measuredAt,
-    tookSeconds: Math.round((performance.now() - startMs) / 1_000),
-    machine: machine(),
-    programs: programs([]),
-    rounds,
-    entries,
-    calls,
-    memory,
-  };
+  return { rounds, entries, calls, memory };
 }
 
 type Sockets = typeof import('../src/kernel/lab-socket.js');

@@ -5,14 +5,14 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import type { Requirement } from '../scripts/requirements.js';
+import { runBench } from './support/bench.js';
+import { withCircumstances } from './support/circumstances.js';
 import { type Circumstances, describeCircumstances } from './support/docs.js';
-import { machine, programs } from './support/machine.js';
 import { findPath, pathOf } from './support/plain.js';
 import { start, withCleanup } from './support/process.js';
 import { fromProject } from './support/project.js';
 import { differences, judgeMost, ratios, shuffled, type Verdict } from './support/rounds.js';
 import { fillTimeWaits, timeWaits } from './support/sandbox.js';
-import { runSandboxed } from './support/sandboxed-bench.js';
 import { type Estimate, estimate, median } from './support/statistics.js';
 import { table } from './support/table.js';
 import { undisturbed } from './support/undisturbed.js';
@@ -90,15 +90,19 @@ export function main(args: readonly string[]): Promise<void> {
     name: 'why',
     usage: USAGE,
     needs: ['unshare', 'ip', 'python3'],
-    measure,
+    defaultRounds: 9,
+    isSandboxed: true,
+    measure: (rounds: number, isSmall: boolean) =>
+      withCircumstances(
+        (['ss', 'lsof', 'fuser'] as const).filter((name) => findPath(name) !== undefined),
+        () => measure(rounds, isSmall),
+      ),
     describe,
   } as const;
-  return runSandboxed<WhyFigures>(bench, args);
+  return runBench<WhyFigures>(bench, args);
 }
 
-async function measure(rounds: number, small: boolean): Promise<WhyFigures> {
-  const startMs = performance.now();
-  const measuredAt = new Date().toISOString();
+async function measure(rounds: number, small: boolean): Promise<Omit<WhyFigures, keyof Circumstances>> {
   const sizes = small ? { timeWaits: 2_000, listeners: 20 } : { timeWaits: 50_000, listeners: 200 };
   const parts = { idle: {} as Times, loaded: {} as Times, free: [] as readonly FreeTime[] };
   await withCleanup(async () => {
@@ -112,15 +116,7 @@ async function measure(rounds: number, small: boolean): Promise<WhyFigures> {
     parts.loaded = await timesOf([...always, ...loadedOnly], rounds, 'loaded', fill);
     parts.free = await freeTimes(Math.min(rounds, FREE_ROUNDS), fill);
   });
-  return {
-    measuredAt,
-    tookSeconds: Math.round((performance.now() - startMs) / 1_000),
-    machine: machine(),
-    programs: programs((['ss', 'lsof', 'fuser'] as const).filter((name) => findPath(name) !== undefined)),
-    rounds,
-    ...sizes,
-    ...parts,
-  };
+  return { rounds, ...sizes, ...parts };
 }
 
 async function untilListening(port: number): Promise<void> {

@@ -2,6 +2,7 @@
 export type Requirement =
   | 'nginx'
   | 'gunicorn'
+  | 'haproxy'
   | 'go'
   | 'java'
   | 'cc'

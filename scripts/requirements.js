@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 export const requirements = {
   nginx: { packages: ['nginx'], binary: 'nginx', service: 'nginx' },
   gunicorn: { packages: ['gunicorn'], binary: 'gunicorn' },
+  haproxy: { packages: ['haproxy'], binary: 'haproxy', service: 'haproxy' },
   go: { packages: ['golang-go'], binary: 'go' },
   java: { packages: ['default-jdk-headless'], binary: 'javac' },
   cc: {

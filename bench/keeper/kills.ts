@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LoadCounts, LoadResult } from '../../test/support/load.js';
 import { ask } from '../support/ask.js';
-import { startLoad } from '../support/load.js';
+import { countsOf, startLoad, sumOfCounts } from '../support/load.js';
 import { freePort } from '../support/plain.js';
 import { type Started, start } from '../support/process.js';
 import { shuffled } from '../support/rounds.js';
@@ -154,10 +154,6 @@ async function killRound(candidate: Candidate, count: number): Promise<KillRound
   }
 }
 
-function countsOf({ sent, skipped, ok, refused, reset, eof, hung, other }: LoadResult): LoadCounts {
-  return { sent, skipped, ok, refused, reset, eof, hung, other };
-}
-
 function killOf(pid: number, { processes, durationMs }: LoadResult): KillRound['kills'][number] {
   const at = processes.findIndex((seen) => seen.pid === pid);
   const killed = processes[at];
@@ -205,7 +201,14 @@ const restarted: Candidate = {
       stopping.abort();
       await server?.stop();
     };
-    return { port, stop, spawns, processes: async () => ({ supervisor: [], server: [server?.pid ?? 0] }) };
+    const root = server?.pid ?? 0;
+    return {
+      port,
+      root,
+      stop,
+      spawns,
+      processes: async () => ({ supervisor: [], server: [server?.pid ?? 0] }),
+    };
   },
 };
 
@@ -239,20 +242,9 @@ function sumUp(rounds: readonly KillRound[]): {
   readonly gapsMs: readonly number[];
   readonly servedMs: readonly number[];
 } {
-  const sum = (name: keyof LoadCounts): number =>
-    rounds.reduce((total, { counts }) => total + counts[name], 0);
   const all = rounds.flatMap((round) => round.kills);
   return {
-    counts: {
-      sent: sum('sent'),
-      skipped: sum('skipped'),
-      ok: sum('ok'),
-      refused: sum('refused'),
-      reset: sum('reset'),
-      eof: sum('eof'),
-      hung: sum('hung'),
-      other: sum('other'),
-    },
+    counts: sumOfCounts(rounds.map(({ counts }) => counts)),
     gapsMs: all.map(({ gapMs }) => gapMs),
     servedMs: all.map(({ servedMs }) => servedMs),
   };

@@ -1,6 +1,6 @@
 // The ways to run one server that are compared: bare, kept by holdfast, and kept by its peers.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { temporaryFolder } from '../../test/support/temporary.js';
 import { until } from '../../test/support/wait.js';
@@ -18,6 +18,10 @@ export interface Candidate {
 export interface Work {
   /** What each request of the Node server waits for. Default 0. */
   readonly delayMs?: number;
+  /** How long the Node server works before it listens. Default 0. */
+  readonly bootMs?: number;
+  /** Whether the Node server ends gracefully. Default false. */
+  readonly isGraceful?: boolean;
 }
 
 /** A server's command line. */
@@ -31,16 +35,39 @@ export const HOLDFAST = 'holdfast run';
 
 const httpJs = fromProject('bench', 'servers', 'http.js');
 const clusterJs = fromProject('bench', 'servers', 'cluster.js');
-const holdfastMain = fromProject('dist', 'cli', 'main.js');
+const holdfastMain = fromProject('dist', 'cli', 'main.cjs');
 const pm2Folder = join(benchFolder, `pm2-${PM2_VERSION}`);
 const pm2Main = join(pm2Folder, 'node_modules', 'pm2', 'bin', 'pm2');
 
-export const nodeServer: ServerCommand = (port, { delayMs = 0 }) => [
+export const nodeServer: ServerCommand = (port, work) => [
   process.execPath,
   httpJs,
-  `${port}`,
-  `--delay=${delayMs}`,
+  ...httpArguments(port, work),
 ];
+
+function httpArguments(
+  port: number,
+  { delayMs = 0, bootMs = 0, isGraceful = false }: Work,
+): readonly string[] {
+  return [`${port}`, `--delay=${delayMs}`, `--boot=${bootMs}`, ...(isGraceful ? ['--graceful'] : [])];
+}
+
+/** One worker that answers at once. */
+export const nginxServer: ServerCommand = (port) => [
+  pathOf('nginx'),
+  '-c',
+  configured('nginx.conf', { PORT: port }),
+];
+
+/** A copy of a template of `bench/servers` in a folder of its own, which is its `@DIR@`; gives its path. */
+export function configured(template: string, values: Readonly<Record<string, number>>): string {
+  const folder = temporaryFolder();
+  let text = readFileSync(fromProject('bench', 'servers', template), 'utf8').replaceAll('@DIR@', folder);
+  for (const [name, value] of Object.entries(values)) text = text.replaceAll(`@${name}@`, `${value}`);
+  const file = join(folder, template);
+  writeFileSync(file, text);
+  return file;
+}
 
 export const bare = (server: ServerCommand, name = 'bare'): Candidate => ({
   name,
@@ -51,12 +78,33 @@ export const bare = (server: ServerCommand, name = 'bare'): Candidate => ({
   },
 });
 
-export const underHoldfast = (server: ServerCommand): Candidate => ({
-  name: HOLDFAST,
+interface HoldfastOptions {
+  readonly name?: string;
+  readonly flags?: readonly string[];
+  readonly workers?: number;
+}
+
+export const underHoldfast = (
+  server: ServerCommand,
+  { name = HOLDFAST, flags = [], workers }: HoldfastOptions = {},
+): Candidate => ({
+  name,
   start: async (work = {}) => {
     const port = await freePort();
-    const keeper = startHoldfast([], server(port, work));
-    const kept = await whenAnswering({ port, root: keeper.pid, bare: false, stop: () => keeper.stop() });
+    const stateFolder = temporaryFolder();
+    const keeper = startHoldfast(flags, server(port, work), stateFolder);
+    const kept = await whenAnswering({
+      port,
+      root: keeper.pid,
+      bare: false,
+      workers,
+      stop: () => keeper.stop(),
+      reload: () =>
+        run([process.execPath, holdfastMain, 'reload', KEEPER_NAME], {
+          env: stateIn(stateFolder),
+          timeoutMs: RELOAD_TIMEOUT_MS,
+        }),
+    });
     await keeper.line(HOLDS);
     return kept;
   },
@@ -72,13 +120,13 @@ export const nodeGivenItsFd: Candidate = {
   },
 };
 
-export const nodeUnderPm2: Candidate = {
-  name: `pm2 ${PM2_VERSION}, cluster mode`,
-  start: async ({ delayMs = 0 } = {}) => {
+export const underPm2 = (workers: number, name: string): Candidate => ({
+  name,
+  start: async (work = {}) => {
     const port = await freePort();
     const home = temporaryFolder();
     const env = { PM2_HOME: home, PM2_DISABLE_VERSION_CHECK: 'true' };
-    const server = [httpJs, '-i', '1', '--name', 'server', '--', `${port}`, `--delay=${delayMs}`];
+    const server = [httpJs, '-i', `${workers}`, '--name', 'server', '--', ...httpArguments(port, work)];
     const starter = start([process.execPath, pm2Main, 'start', ...server], { env });
     const stop = async (): Promise<void> => {
       await run([process.execPath, pm2Main, 'kill'], { env }).catch(() => undefined); // ended by force below
@@ -86,18 +134,27 @@ export const nodeUnderPm2: Candidate = {
     };
     const pidFile = join(home, 'pm2.pid');
     await until('the daemon of pm2', () => existsSync(pidFile), { timeoutMs: 20_000 });
-    return whenAnswering({ port, root: Number(readFileSync(pidFile, 'utf8')), bare: false, stop });
+    const root = Number(readFileSync(pidFile, 'utf8'));
+    const reload = (): Promise<string> =>
+      run([process.execPath, pm2Main, 'reload', 'server'], { env, timeoutMs: RELOAD_TIMEOUT_MS });
+    return whenAnswering({ port, root, bare: false, workers, stop, reload });
   },
-};
+});
 
-export const nodeCluster: Candidate = {
-  name: "Node's cluster module",
-  start: async ({ delayMs = 0 } = {}) => {
+export const nodeUnderPm2: Candidate = underPm2(1, `pm2 ${PM2_VERSION}, cluster mode`);
+
+export const inCluster = (workers: number, name: string, policy: 'rr' | 'none' = 'rr'): Candidate => ({
+  name,
+  start: async (work = {}) => {
     const port = await freePort();
-    const primary = start([process.execPath, clusterJs, `${port}`, `--delay=${delayMs}`]);
-    return whenAnswering({ port, root: primary.pid, bare: false, stop: () => primary.stop() });
+    const env = { NODE_CLUSTER_SCHED_POLICY: policy };
+    const command = [process.execPath, clusterJs, `${workers}`, ...httpArguments(port, work)];
+    const primary = start(command, { env });
+    return whenAnswering({ port, root: primary.pid, bare: false, workers, stop: () => primary.stop() });
   },
-};
+});
+
+export const nodeCluster: Candidate = inCluster(1, "Node's cluster module");
 
 export const nodeUnderStartServer: Candidate = {
   name: 'start_server',
@@ -105,7 +162,13 @@ export const nodeUnderStartServer: Candidate = {
     const port = await freePort();
     const at = `--port=127.0.0.1:${port}`;
     const starter = start([pathOf('start_server'), at, '--', ...nodeServer(port, work)]);
-    return whenAnswering({ port, root: starter.pid, bare: false, stop: () => starter.stop() });
+    return whenAnswering({
+      port,
+      root: starter.pid,
+      bare: false,
+      stop: () => starter.stop(),
+      reload: async () => starter.child.kill('SIGHUP'),
+    });
   },
 };
 
@@ -122,11 +185,22 @@ export const supervisors: readonly Candidate[] = [
 ];
 
 /** A running `holdfast run` with a state folder of its own. */
-export function startHoldfast(flags: readonly string[], command: readonly string[]): Started {
-  return start([process.execPath, holdfastMain, 'run', '--name', 'bench', ...flags, '--', ...command], {
-    env: { HOLDFAST_STATE_DIR: temporaryFolder() },
+export function startHoldfast(
+  flags: readonly string[],
+  command: readonly string[],
+  stateFolder: string = temporaryFolder(),
+): Started {
+  return start([process.execPath, holdfastMain, 'run', '--name', KEEPER_NAME, ...flags, '--', ...command], {
+    env: stateIn(stateFolder),
   });
 }
+
+function stateIn(folder: string): Readonly<Record<string, string>> {
+  return { HOLDFAST_STATE_DIR: folder };
+}
+
+const KEEPER_NAME = 'bench';
+const RELOAD_TIMEOUT_MS = 60_000;
 
 /** What holdfast says once a learned address is confirmed to be held. */
 export const HOLDS: RegExp = /keeps .* for pid/;

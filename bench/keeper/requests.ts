@@ -31,7 +31,7 @@ export type RatioTargets = Readonly<Record<string, Readonly<Record<Mode, number>
 
 export function countRequests(
   candidates: readonly Candidate[],
-  { rounds, seconds, connections, progress }: PartOptions,
+  { rounds, seconds, connections, progress }: Omit<PartOptions, 'kills' | 'samples'>,
 ): Promise<RequestSamples> {
   const request = (port: number, mode: Mode, length: number) =>
     wrk({ port, seconds: length, connections, keepAlive: mode === 'keep-alive' });
@@ -62,13 +62,14 @@ export function countRequests(
   });
 }
 
-/** Tables of the ratios to the first candidate; the second is the same again, and shows the noise. */
+/** Tables of the ratios to the first candidate, called `base`; the second is the same again, and shows the noise. */
 export function describeRequests(
   server: string,
   samples: RequestSamples,
   targets: RatioTargets,
+  base = 'bare',
 ): Description {
-  const reports = MODES.map((mode) => describeMode(server, mode, samples[mode], targets));
+  const reports = MODES.map((mode) => describeMode(server, mode, samples[mode], targets, base));
   return {
     text: reports.map(({ text }) => text).join('\n\n'),
     targets: reports.flatMap((report) => report.targets),
@@ -103,6 +104,7 @@ function describeMode(
   mode: Mode,
   byName: Readonly<Record<string, Slice[][]>>,
   allTargets: RatioTargets,
+  baseWord: string,
 ): Description {
   const [base, again] = Object.values(byName);
   if (base === undefined || again === undefined) throw new TypeError('a base and its repetition are needed');
@@ -113,7 +115,7 @@ function describeMode(
     const compared = compareRounds(rounds, base);
     const target = allTargets[name]?.[mode];
     if (target !== undefined) {
-      const what = `requests/s of ${server} under ${name} over bare, ${mode}`;
+      const what = `requests/s of ${server} under ${name} over ${baseWord}, ${mode}`;
       targets.push({ what, target: `>= ${target}`, ...judge(compared, target, noise) });
     }
     const slices = rounds.flat();
@@ -131,8 +133,8 @@ function describeMode(
   const head = [
     `${server}, ${mode}`,
     'requests/s',
-    '÷ bare',
-    '÷ bare per server CPU',
+    `÷ ${baseWord}`,
+    `÷ ${baseWord} per server CPU`,
     'server µs CPU/request',
     'server CPU',
     'supervisor CPU',
@@ -143,7 +145,7 @@ function describeMode(
   const others = percent(sumOf(everything, 'otherCpuMs') / sumOf(everything, 'wallMs'));
   const legend = [
     `${base.length} rounds; in parentheses the interval that has the median with ${confidence} confidence.`,
-    `Two bare ones differ by up to ${noiseOf(noise.rate).toFixed(3)}, per CPU by ${noiseOf(noise.capacity).toFixed(3)}.`,
+    `Two ${baseWord} ones differ by up to ${noiseOf(noise.rate).toFixed(3)}, per CPU by ${noiseOf(noise.capacity).toFixed(3)}.`,
     `Other programs used ${others} of a core meanwhile.`,
   ];
   return { text: `${table(head, rows)}\n\n${legend.join(' ')}`, targets };
@@ -182,7 +184,8 @@ function judge(
 
 const BOUND_SHARE = 0.9;
 
-function perSecondOf(slices: readonly Slice[]): number {
+/** A round's figure. */
+export function perSecondOf(slices: readonly Slice[]): number {
   return slices.reduce((sum, { perSecond }) => sum + perSecond, 0) / slices.length;
 }
 
@@ -200,7 +203,7 @@ function sumOf(slices: readonly Slice[], name: keyof Slice): number {
   return slices.reduce((sum, slice) => sum + slice[name], 0);
 }
 
-function formatRatio({ median: middle, low, high }: Estimate): string {
+export function formatRatio({ median: middle, low, high }: Estimate): string {
   return `${middle.toFixed(3)} (${low.toFixed(3)}–${high.toFixed(3)})`;
 }
 

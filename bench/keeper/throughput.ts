@@ -1,19 +1,14 @@
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { temporaryFolder } from '../../test/support/temporary.js';
-import { pathOf } from '../support/plain.js';
-import { fromProject } from '../support/project.js';
 import type { Part } from './part.js';
 import {
   bare,
   HOLDFAST,
   heldByHoldfast,
+  nginxServer,
   nodeCluster,
   nodeGivenItsFd,
   nodeServer,
   nodeUnderPm2,
   nodeUnderStartServer,
-  type ServerCommand,
   underHoldfast,
 } from './peers.js';
 import { countRequests, describeRequests, type RatioTargets, type RequestSamples } from './requests.js';
@@ -62,14 +57,5 @@ const nodeCandidates = [
   nodeCluster,
   nodeUnderStartServer,
 ];
-
-const nginxServer: ServerCommand = (port) => {
-  const folder = temporaryFolder();
-  const conf = readFileSync(fromProject('bench', 'servers', 'nginx.conf'), 'utf8')
-    .replaceAll('@DIR@', folder)
-    .replaceAll('@PORT@', `${port}`);
-  writeFileSync(join(folder, 'nginx.conf'), conf);
-  return [pathOf('nginx'), '-c', join(folder, 'nginx.conf')];
-};
 
 const nginxCandidates = [bare(nginxServer), bare(nginxServer, 'bare again'), underHoldfast(nginxServer)];

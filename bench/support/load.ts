@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LoadOptions, LoadResult } from '../../test/support/load.js';
+import type { LoadAnswer, LoadCounts, LoadOptions, LoadResult } from '../../test/support/load.js';
 import { start } from './process.js';
 import { fromProject } from './project.js';
 
@@ -12,7 +12,7 @@ export interface RunningLoad {
 export async function startLoad(
   options: LoadOptions & { readonly port: number; readonly ratePerSecond: number },
 ): Promise<RunningLoad> {
-  const { port, ratePerSecond, timeoutMs = 5_000, maxOpen = 4_000 } = options;
+  const { port, ratePerSecond, timeoutMs = 5_000, maxOpen = 4_000, keepAnswers = false } = options;
   const load = start([
     process.execPath,
     fromProject('test', 'support', 'load-main.js'),
@@ -20,6 +20,7 @@ export async function startLoad(
     `--rate=${ratePerSecond}`,
     `--timeout=${timeoutMs}`,
     `--max-open=${maxOpen}`,
+    ...(keepAnswers ? ['--answers'] : []),
   ]);
   await load.line(/^load started$/);
   return {
@@ -37,4 +38,59 @@ export async function loadFor(ms: number, port: number, ratePerSecond: number): 
   const load = await startLoad({ port, ratePerSecond });
   await sleep(ms);
   await load.stop();
+}
+
+/** A result without what is not counted. */
+export function countsOf({ sent, skipped, ok, refused, reset, eof, hung, other }: LoadResult): LoadCounts {
+  return { sent, skipped, ok, refused, reset, eof, hung, other };
+}
+
+/** How many requests got no good answer, whatever the reason. */
+export function failedOf({ sent, skipped, ok }: LoadCounts): number {
+  return sent + skipped - ok;
+}
+
+export function sumOfCounts(counts: readonly LoadCounts[]): LoadCounts {
+  const sum = (name: keyof LoadCounts): number => counts.reduce((total, each) => total + each[name], 0);
+  return {
+    sent: sum('sent'),
+    skipped: sum('skipped'),
+    ok: sum('ok'),
+    refused: sum('refused'),
+    reset: sum('reset'),
+    eof: sum('eof'),
+    hung: sum('hung'),
+    other: sum('other'),
+  };
+}
+
+/** A part of a load. Both count from its start. */
+export interface Span {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+/**
+ * The longest time between two answers that has a part in the span. The end of the load stands for an answer that never
+ * came, as its start does for the one before the first. Answers are in the order in which they came.
+ */
+export function longestGapMs(
+  answers: readonly LoadAnswer[],
+  durationMs: number,
+  { fromMs, toMs }: Span,
+): number {
+  let longest = 0;
+  let lastMs = 0;
+  for (const atMs of [...answers.map((answer) => answer.atMs), durationMs]) {
+    if (atMs > fromMs && lastMs < toMs) longest = Math.max(longest, atMs - lastMs);
+    lastMs = atMs;
+  }
+  return longest;
+}
+
+/** How long those answers took whose requests were under way at any time of the span. */
+export function latenciesMs(answers: readonly LoadAnswer[], { fromMs, toMs }: Span): number[] {
+  return answers
+    .filter(({ atMs, tookMs }) => atMs >= fromMs && atMs - tookMs <= toMs)
+    .map(({ tookMs }) => tookMs);
 }

@@ -45,6 +45,7 @@ export function programs(names: readonly Requirement[]): Record<string, string> 
 
 const VERSION_OPTION: Partial<Record<Requirement, string>> = {
   nginx: '-v',
+  haproxy: '-v',
   wrk: '-v',
   ss: '-V',
   lsof: '-v',

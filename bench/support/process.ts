@@ -76,6 +76,8 @@ export async function withCleanup(work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } finally {
+    // The work fails because its processes end; the exit must not overtake their end.
+    if (interruption !== undefined) await new Promise(() => undefined);
     await stopEverything();
     process.off('SIGINT', interrupted);
     process.off('SIGTERM', interrupted);

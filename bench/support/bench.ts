@@ -7,21 +7,24 @@ import { needs } from './plain.js';
 import { benchFolder } from './project.js';
 import { isInSandbox, runInSandbox } from './sandbox.js';
 
-/** A bench that measures in namespaces of its own, keeps its figures in a file, and tells them as Markdown. */
-export interface SandboxedBench<F> {
+/** A bench that measures in rounds, keeps its figures in a file, and tells them as Markdown. */
+export interface Bench<F> {
   readonly name: string;
   readonly usage: string;
   readonly needs: readonly Requirement[];
+  readonly defaultRounds: number;
+  /** Whether it measures in namespaces of its own. */
+  readonly isSandboxed: boolean;
   measure(rounds: number, isSmall: boolean): Promise<F>;
   describe(figures: F): string;
 }
 
 /** Runs it with the options that all of them have. */
-export async function runSandboxed<F>(bench: SandboxedBench<F>, args: readonly string[]): Promise<void> {
+export async function runBench<F>(bench: Bench<F>, args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...args],
     options: {
-      rounds: { type: 'string', default: '9' },
+      rounds: { type: 'string', default: `${bench.defaultRounds}` },
       small: { type: 'boolean', default: false },
       docs: { type: 'boolean', default: false },
       told: { type: 'boolean', default: false },
@@ -35,8 +38,10 @@ export async function runSandboxed<F>(bench: SandboxedBench<F>, args: readonly s
   if (!/^[1-9]\d*$/.test(values.rounds)) throw new Error(`--rounds is a whole number, not ${values.rounds}`);
   if (!values.told && !isInSandbox()) {
     needs(bench.needs);
-    runInSandbox(bench.name, args);
-    return;
+    if (bench.isSandboxed) {
+      runInSandbox(bench.name, args);
+      return;
+    }
   }
   const file = join(benchFolder, `${bench.name}.json`);
   if (!values.told) {
