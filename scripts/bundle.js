@@ -1,5 +1,6 @@
 // Puts `holdfast why` and all that it imports into one file, and compiles that: finding, reading and linking some sixty modules takes Node
-// longer than the diagnosis does. Everything else stays as tsc wrote it.
+// longer than the diagnosis does. So it does with what holdfast/graceful loads, while a server waits for it. Everything else stays as tsc
+// wrote it.
 
 import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
@@ -32,6 +33,7 @@ await bundle('cli/why.js', 'cli/why.js', { format: 'esm' }, [`${dist}errors.js`]
 await bundle('cli/main.js', 'cli/main.cjs', { format: 'cjs' }, [`${dist}cli/program.js`]);
 rmSync(`${dist}cli/main.js`);
 await bundle('cli/why-ports.js', 'cli/why-ports.cjs', { format: 'cjs', minify: true }, []);
+await bundle('closing/watch.js', 'closing/watch.js', { format: 'esm' }, []);
 const bytecode = fileURLToPath(new URL('bytecode.js', import.meta.url));
 const { status } = spawnSync(process.execPath, [bytecode], { stdio: ['ignore', 'ignore', 'inherit'] });
 if (status !== 0) throw new Error(`${bytecode} failed`);

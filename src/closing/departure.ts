@@ -34,18 +34,18 @@ export class Departure {
       harmless(() => this.#closeWhenIdle((message as { readonly socket: Connection }).socket));
     });
     // Clients that the primary has accepted may be on their way to this worker, and there is nothing to see of them.
-    if (cluster.isWorker) this.#await(cluster, (arrived) => setTimeout(arrived, settings.quietMs));
+    if (cluster.isWorker) this.#waitFor(cluster, (arrived) => setTimeout(arrived, settings.quietMs));
     this.#timer = setTimeout(() => this.#cutOff(), settings.timeoutMs);
   }
 
   /** A server that listens, or that has been closed and still has connections. */
   add(server: Server): void {
-    this.#await(server, (closed) => server.once('close', closed));
+    this.#waitFor(server, (closed) => server.once('close', closed));
     closeGently(server);
     if (server.listening) stopAccepting(server, () => this.#accepted, this.#settings.quietMs);
   }
 
-  #await(what: unknown, until: (over: () => void) => void): void {
+  #waitFor(what: unknown, until: (over: () => void) => void): void {
     this.#awaited.add(what);
     until(() => {
       this.#awaited.delete(what);

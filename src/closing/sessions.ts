@@ -31,10 +31,10 @@ export function closeSessions(quietMs: number): void {
 function closeWithNext(session: ServerHttp2Session, quietMs: number): void {
   const close = (): void => harmless(() => session.close());
   const timer = setTimeout(close, quietMs).unref();
-  session.once('stream', (stream: ServerHttp2Stream) => {
+  // Before the program's answer: its client is to read that after the GOAWAY.
+  session.prependOnceListener('stream', (stream: ServerHttp2Stream) => {
     clearTimeout(timer);
-    // First those that came with it.
-    setImmediate(() => harmless(() => announce(session, stream, close)));
+    harmless(() => announce(session, stream, close));
   });
 }
 
@@ -47,10 +47,6 @@ function closeWithNext(session: ServerHttp2Session, quietMs: number): void {
  * @see RFC 9113, section 6.8; nghttp2_session_want_read()
  */
 function announce(session: ServerHttp2Session, stream: ServerHttp2Stream, close: () => void): void {
-  if (stream.closed || session.closed) {
-    close();
-    return;
-  }
   stream.once('close', close);
   session.goaway(NO_ERROR, ANY_STREAM);
   // The client answers after it has read the first.

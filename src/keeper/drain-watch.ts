@@ -125,11 +125,12 @@ export class DrainWatch {
   }
 
   #lookAtAll(told: number, allTold: boolean, sure: boolean): DrainLook {
-    const rows = tcpConnections(this.#options.ports, this.#families);
+    const dumped = tcpConnections(this.#options.ports, this.#families);
+    const rows = [...dumped, ...this.#missingIn(dumped)];
     const nowMs = performance.now();
     // A listener of MPTCP does not tell its queue. Those in another's are counted too, and soon accepted.
     const waiting = allTold ? told : told + rows.filter(isQueued).length;
-    this.#dumped = rows.length;
+    this.#dumped = dumped.length;
     // What waits now has been accepted by the next look, perhaps.
     this.#dumpedAtMs = waiting === 0 ? nowMs : Number.NEGATIVE_INFINITY;
     if (this.#options.wait === 'queue') return this.#tell(waiting, nowMs);
@@ -139,6 +140,16 @@ export class DrainWatch {
     if (!sure && !isDue && !(look.isOver && this.#unknown.size > 0)) return look;
     this.#lookIntoProcesses(rows, nowMs);
     return this.#tell(waiting, nowMs);
+  }
+
+  /**
+   * Those of ours that are open and not in the dump. From one message to the next a dump goes on at the place in a
+   * bucket of the table that it had come to: it leaves one out when one before it has gone. inet_diag_dump_icsk()
+   */
+  #missingIn(dumped: readonly TcpConnection[]): readonly TcpConnection[] {
+    const ids = new Set(dumped.map(({ id }) => id));
+    const missing = [...this.#ours.values()].map(({ last }) => last).filter(({ id }) => !ids.has(id));
+    return missing.length === 0 ? [] : (sameConnections(missing) ?? missing);
   }
 
   #lookIntoProcesses(rows: readonly TcpConnection[], nowMs: number): void {

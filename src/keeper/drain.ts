@@ -35,8 +35,9 @@ const SHARE = 5;
  *
  * Looks are 20 ms apart or further, so that they take a fifth of the time at most. One took 0.05 ms for one connection
  * of the old copy, 0.4 ms for 100 and 4 to 5 ms for 1,000, with 10,000 in TIME_WAIT or 9,000 of another copy on the
- * port as well as without; 25 to 40 ms for 10,000; 2 to 4 ms more for one that finds new connections. Measured on a busy
- * machine with 2 CPUs and a table of 262,144 buckets; `inodes` comes on top, 1 to 3 times in all.
+ * port as well as without; 25 to 40 ms for 10,000. Once a second, and where the answer hangs on it, a look searches for
+ * new connections, which took 2 to 4 ms more. Measured on a busy machine with 2 CPUs, whose table has 262,144 buckets.
+ * `inodes` comes on top: two or three times, and every 5 s.
  *
  * @throws {DOMException} AbortError. {SyscallError} EPROTONOSUPPORT, ENOENT: the kernel has no inet_diag.
  */

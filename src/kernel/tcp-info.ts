@@ -48,7 +48,7 @@ export function readConnections<T>(
   );
 }
 
-/** Where the tcp_info of the row begins; 0 when it is shorter than that, or not there (TIME_WAIT and what is like it). */
+/** Where the tcp_info of the row begins; 0 when it is shorter than that, or not there, as in TIME_WAIT. */
 export function infoAt(at: number, end: number, size: number): number {
   const info = attribute(INET_DIAG_INFO, at, end);
   return info + size <= end ? info : 0;

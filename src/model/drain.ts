@@ -32,7 +32,7 @@ export interface ConnectionHistory<Sample extends ConnectionSample = ConnectionS
 export interface Quiet {
   readonly quietMs: number;
   /**
-   * Of connections whose last output followed promptly on the last input, also before the first look. That is an answer,
+   * Of connections whose last output followed promptly on the last input, counted from that output. It is an answer,
    * most often; it may be the end of a TLS handshake whose last input brought a request with it.
    */
   readonly unclearQuietMs: number;

@@ -1,6 +1,7 @@
 // A server of one of Node's kinds. It answers every request with its pid, and tells on stdout of what it holds back.
 // Usage: node node-kinds.js http|https|http2|http2-secure|express|fastify|net
 // It listens on the fd in FD, or else at 127.0.0.1:PORT. Paths:
+//   /now         answers without reading the body first
 //   /held        answers at SIGUSR2
 //   /begun       sends the first line now, the second one at SIGUSR2
 //   /big         20 MB
@@ -22,6 +23,10 @@ async function answer(request, response) {
   const path = request.url;
   if (path === '/early') {
     response.writeHead(413).end();
+    return;
+  }
+  if (path === '/now') {
+    response.end(`pid ${process.pid}\n`);
     return;
   }
   let received = 0;
