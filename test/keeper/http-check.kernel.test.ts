@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import { inside } from '../kernel/inside.js';
+import { ADD_ADDRESS, inside } from '../kernel/inside.js';
 import { testNeeding } from '../support/needing.js';
 import type { NetnsOptions } from '../support/netns.js';
 
@@ -154,10 +154,9 @@ testNeeding('netns')('a source port with a TIME_WAIT to the same server is left 
 testNeeding('netns')('a server at a link-local address is asked by its interface', async () => {
   const told = await inside(
     MODULES,
-    `
-    const { execFileSync } = await import('node:child_process');
+    `${ADD_ADDRESS}
     const { createServer } = await import('node:http');
-    execFileSync('ip', ['addr', 'add', 'fe80::1/64', 'dev', 'lo']);
+    addAddress('fe80::1/64');
     const seen = [];
     createServer(({ socket, headers }, response) => {
       seen.push(socket.remoteAddress, headers.host);

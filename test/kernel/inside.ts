@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import { pathOf } from '../../scripts/requirements.js';
 import { inFreshNetns, type NetnsOptions } from '../support/netns.js';
 import { start } from '../support/process.js';
 
@@ -22,6 +23,15 @@ export async function inside(
   const child = start(inFreshNetns([process.execPath, '--input-type=module', '-e', program], options));
   return JSON.parse((await child.line(/^told (.*)$/))[1] ?? '');
 }
+
+/** Code for `inside`: gives `lo` another address. The kernel lets nobody bind an IPv6 one before it has looked at it. */
+export const ADD_ADDRESS: string = `
+  const { execFileSync } = await import('node:child_process');
+  const ip = ${JSON.stringify(pathOf('ip') ?? 'ip')};
+  const addAddress = (address) => {
+    execFileSync(ip, ['addr', 'add', address, 'dev', 'lo']);
+    while (execFileSync(ip, ['addr', 'show', 'dev', 'lo', 'tentative']).length > 0);
+  };`;
 
 /** The built module of src/kernel, quoted for code that imports it. */
 export function kernelFile(module: string): string {

@@ -22,7 +22,7 @@ import { testNeeding } from '../support/needing.js';
 import { freePort, freePorts } from '../support/ports.js';
 import { start } from '../support/process.js';
 import { until } from '../support/wait.js';
-import { inside, kernelFile } from './inside.js';
+import { ADD_ADDRESS, inside, kernelFile } from './inside.js';
 
 /** Where the group is, and over which address its clients come. */
 const PLACES: readonly { readonly at: string; readonly via: string }[] = [
@@ -246,12 +246,11 @@ test.each(PLACES.filter(({ via }) => via === '127.0.0.1'))(
 testNeeding('netns')('a client from another IPv6 address is no check, wherever the two differ', async () => {
   const told = await inside(
     ['lab-socket', 'socket', 'reuseport-group'],
-    `
-    const { execFileSync } = await import('node:child_process');
+    `${ADD_ADDRESS}
     const at = (host, port) => ({ family: 'ipv6', host, port });
     const own = '2001:db8::1';
     const hosts = ['2001:db9::1', '2001:db8:1::1', '2001:db8::1:0:0:1', '2001:db8::2', own];
-    for (const host of hosts) execFileSync('ip', ['addr', 'add', host + '/128', 'dev', 'lo']);
+    for (const host of hosts) addAddress(host + '/128');
     const members = [0, 1].map(() => {
       const fd = kernel.streamSocket('ipv6');
       kernel.setReusePort(fd, true);
