@@ -1,7 +1,6 @@
 import { expect } from 'vitest';
-import { ADD_ADDRESS, inside } from '../kernel/inside.js';
+import { ADD_ADDRESS, type InsideOptions, inside } from '../kernel/inside.js';
 import { testNeeding } from '../support/needing.js';
-import type { NetnsOptions } from '../support/netns.js';
 
 const MODULES = ['lab-socket', 'reuseport-group', 'sock-diag', 'socket', '../keeper/http-check'];
 const TIMES = 60;
@@ -57,7 +56,7 @@ interface Place {
   readonly asked: string;
   /** Over which address clients come. */
   readonly via: string;
-  readonly options?: NetnsOptions;
+  readonly options?: InsideOptions;
 }
 
 const NO_IPV6_LOOPBACK = { sysctls: { 'net.ipv6.conf.lo.disable_ipv6': '1' } };
@@ -90,7 +89,7 @@ for (const { at, asked, via, options } of PLACES) {
       tell({ old: await countsOf(old), fresh: await countsOf(fresh), good: results.filter(({ ok }) => ok).length });
       old.child.kill();
       fresh.child.kill();`,
-        options,
+        { ...options, timeoutMs: 50_000 },
       );
       expect(told).toEqual({
         old: { '/client': TIMES, '/check': 0 },
@@ -98,6 +97,7 @@ for (const { at, asked, via, options } of PLACES) {
         good: TIMES,
       });
     },
+    60_000,
   );
 }
 
@@ -115,6 +115,7 @@ testNeeding('netns')('a check leaves nothing behind, at neither end', async () =
     }
     tell({ left: left.map(({ state }) => state), counts: await countsOf(server) });
     server.child.kill();`,
+    { timeoutMs: 25_000 },
   );
   expect(told).toEqual({ left: [], counts: { '/client': 0, '/check': 20 } });
 });

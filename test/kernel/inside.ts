@@ -3,6 +3,11 @@ import { pathOf } from '../../scripts/requirements.js';
 import { inFreshNetns, type NetnsOptions } from '../support/netns.js';
 import { start } from '../support/process.js';
 
+export interface InsideOptions extends NetnsOptions {
+  /** For all that the code does. Default 10 s. */
+  readonly timeoutMs?: number | undefined;
+}
+
 /**
  * Runs code in a process of its own in a fresh network namespace with `lo` up, and gives what it tells. `kernel` has
  * the built modules of src/kernel that are named, all in one; `codeOf` gives `ok` or the code of the error. It stays
@@ -11,7 +16,7 @@ import { start } from '../support/process.js';
 export async function inside(
   modules: readonly string[],
   code: string,
-  options?: NetnsOptions,
+  { timeoutMs, ...options }: InsideOptions = {},
 ): Promise<unknown> {
   const program = `
     const kernel = Object.assign({}, ...(await Promise.all([${modules.map(kernelFile).join(', ')}].map((file) => import(file)))));
@@ -21,7 +26,7 @@ export async function inside(
     const codeOf = (work) => { try { work(); return 'ok'; } catch ({ code }) { return code; } };
     ${code}`;
   const child = start(inFreshNetns([process.execPath, '--input-type=module', '-e', program], options));
-  return JSON.parse((await child.line(/^told (.*)$/))[1] ?? '');
+  return JSON.parse((await child.line(/^told (.*)$/, { timeoutMs }))[1] ?? '');
 }
 
 /** Code for `inside`: gives `lo` another address. The kernel lets nobody bind an IPv6 one before it has looked at it. */
