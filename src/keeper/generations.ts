@@ -11,7 +11,7 @@ import { handedAgain } from './listen.js';
 import type { Notice } from './notices.js';
 import type { Readiness } from './readiness.js';
 import type { Slot } from './slot.js';
-import { isAtRest } from './tree.js';
+import { currentHolders, isAtRest } from './tree.js';
 import { steady, type Turnover, type TurnoverEffect, type TurnoverEvent, turn } from './turnover.js';
 import type { Worker } from './worker.js';
 
@@ -506,8 +506,10 @@ const ANSWER_MS = 100;
 const STOPPED = 'the keeper is stopping';
 
 function isServedBy(held: HeldSocket, worker: Worker | undefined): boolean {
-  if (worker === undefined || !held.confirmed) return false;
-  return held.claims.has(worker.id) || (held.listened && takesFromHanded(held, worker));
+  if (worker?.tree === undefined || !held.confirmed) return false;
+  if (!held.claims.has(worker.id)) return held.listened && takesFromHanded(held, worker);
+  // It may have died a moment ago, and nobody has told yet.
+  return currentHolders([worker.tree], held.inode, held.holders).length > 0;
 }
 
 /** A server that was handed its socket need not call listen: it takes clients when it has come to rest. */

@@ -225,6 +225,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
    */
   stop(signal?: NodeJS.Signals, delivered = false): Promise<{ readonly exitCode: number }> {
     if (!this.#isOver) {
+      // Before it is told: whoever comes after that is refused.
+      for (const held of this.#open()) closeEntranceOf(held);
       this.#serviceManager.stopping();
       this.#say({ type: 'stopping', signal: signal ?? this.#policy.stopSignal });
       this.#generations.stop(signal, delivered);
@@ -482,13 +484,16 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     return this.#entranceClosed;
   }
 
+  /** Held sockets that take connections. */
+  #open(): readonly HeldSocket[] {
+    const held = this.#generations.all().flatMap((generation) => generation.held.all());
+    return held.filter(({ place, fd }) => place !== undefined && isListening(fd));
+  }
+
   async #emptyQueues(): Promise<void> {
     const until = performance.now() + QUEUE_DRAIN_MS;
     const generations = this.#generations.all();
-    const open = generations.flatMap(({ held }) =>
-      held.all().filter((one) => one.place !== undefined && isListening(one.fd)),
-    );
-    for (const held of open) if (!held.inherited) closeEntranceOf(held);
+    const open = this.#open();
     const waiting = (): boolean =>
       generations.some(({ held }) =>
         open.some((one) => held.has(one) && isServed(one) && queueLength(one) > 0),
@@ -596,8 +601,9 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   }
 }
 
-/** Without CAP_NET_ADMIN newer kernels let nobody filter TCP: then who comes in the last moment takes his chance. */
+/** A service manager's socket stays open. Without CAP_NET_ADMIN newer kernels let nobody filter TCP: then who comes in the last moment takes his chance. */
 function closeEntranceOf(held: HeldSocket): void {
+  if (held.inherited) return;
   try {
     refuseNewConnections(held.fd);
   } catch (error) {
