@@ -61,7 +61,8 @@ test(
     const command = [process.execPath, ...PRELOAD, nodeKinds, 'http'];
     const keeper = startKeeper(command, {
       cwd: project,
-      env: { ...env, PORT: `${port}` },
+      // After two seconds the keeper would take it that the server has closed its port on purpose.
+      env: { HOLDFAST_GRACEFUL_QUIET_MS: '800', PORT: `${port}` },
       flags: ['--restart', 'always'],
     });
     await keeper.holding();
