@@ -166,8 +166,11 @@ export class Attendance {
     // A busy server has clients in its queue at every look; that it still has the socket is one look more.
     if (held.holders.some((holder) => stillHolds(holder, held.inode))) return;
     const holders = this.#holdersOf(held);
-    if (holders.length > 0) {
+    const [first] = holders;
+    if (first !== undefined) {
       held.holders = holders;
+      // It has just been given the socket, or got it from its parent, and need not call listen.
+      this.#sayServed(held, first.pid, now);
       held.unservedSince = null;
       held.failingSince = null;
       held.abandonedSince = null;
@@ -180,6 +183,12 @@ export class Attendance {
       held.unservedSince ??= now;
       held.failingSince ??= now;
     }
+  }
+
+  #sayServed(held: HeldSocket, pid: number, now: number): void {
+    if (held.unservedSince === null) return;
+    const gapMs = Math.round(now - held.unservedSince);
+    this.#options.say({ type: 'served-again', address: describeHeld(held), pid, gapMs });
   }
 
   #release(held: HeldSocket): void {
