@@ -36,6 +36,7 @@ export type { Keeper, KeeperEvents } from './keeper/keeper.js';
 export type { RestartPolicy, WorkerEnd } from './keeper/lifecycle.js';
 export type { Notice, Stranger } from './keeper/notices.js';
 export type { KeepOptions } from './keeper/options.js';
+export type { ServerTarget } from './keeper/running-server.js';
 export type { KeeperState, SocketState, WorkerState } from './keeper/state.js';
 export { version } from './version.js';
 

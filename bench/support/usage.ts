@@ -30,14 +30,21 @@ export function cpuMs(pids: readonly number[]): number {
 
 function cpuNsOf(pid: number): number {
   let ns = 0;
-  for (const thread of readdirSync(`/proc/${pid}/task`)) {
-    try {
-      ns += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);
-    } catch {
-      // ENOENT, ESRCH: the thread ended meanwhile
-    }
+  try {
+    for (const thread of readdirSync(`/proc/${pid}/task`)) ns += threadNsOf(pid, thread);
+  } catch {
+    // ENOENT, ESRCH: the process ended meanwhile, one of a look at the keeper's tree
   }
   return ns;
+}
+
+function threadNsOf(pid: number, thread: string): number {
+  try {
+    return Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);
+  } catch {
+    // ENOENT, ESRCH: the thread ended meanwhile
+    return 0;
+  }
 }
 
 /** The CPU time that the whole machine has used, in ms. Counted in ticks. @see proc_stat(5) */

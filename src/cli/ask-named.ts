@@ -1,6 +1,8 @@
 import { errorCode, HoldfastError } from '../errors.js';
 import { askKeeper } from '../keeper/control.js';
-import { stateFiles } from '../keeper/state.js';
+import { checkName, stateFiles } from '../keeper/state.js';
+import { workingDirectory } from '../kernel/directory.js';
+import { defaultName } from '../model/keeper-name.js';
 
 /**
  * Asks the keeper of that name to do something. `timeoutMs` 0: waits however long it takes.
@@ -15,4 +17,9 @@ export async function askNamed(name: string, path: string, timeoutMs?: number): 
     const text = `no keeper named "${name}" runs; holdfast status lists them`;
     throw new HoldfastError('ERR_HOLDFAST_NOT_RUNNING', text, error);
   }
+}
+
+/** The keeper that a command is about: the one named, else that of the current folder. @throws {HoldfastError} ERR_HOLDFAST_NAME */
+export function keeperName(given: string | undefined): string {
+  return checkName(given ?? defaultName(workingDirectory()));
 }

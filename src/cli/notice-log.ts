@@ -45,13 +45,17 @@ export function describeNotice(notice: Notice): string {
     case 'not-allowed':
       return `pid ${notice.pid} may not bind ${notice.address}: run the keeper as root, with --listen and --user for the server`;
     case 'exited':
-      return `pid ${notice.pid} ${notice.signal === null ? `exited with ${notice.code}` : `ended by ${notice.signal}`}`;
+      return `pid ${notice.pid} ${endedHow(notice)}`;
     case 'never-listened':
       return `pid ${notice.pid} bound ${notice.addresses.join(', ')} and ended before it listened`;
     case 'daemonized':
       return `the server went into the background; following pid ${notice.pids.join(', ')}`;
     case 'restarting':
       return `starting again in ${formatDuration(notice.inMs)} (failure ${notice.failures} in a row)`;
+    case 'adopted':
+      return adoptedWhat(notice);
+    case 'left':
+      return 'another keeper goes on';
     case 'promoted':
       return `pid ${notice.pid}, which was standing by, serves now`;
     case 'reloading':
@@ -62,6 +66,16 @@ export function describeNotice(notice: Notice): string {
       return `the reload failed${notice.goesOn ? ', the former server goes on' : ''}: ${notice.why}`;
     case 'drained':
       return `generation ${notice.generation} ${drainedHow(notice)}`;
+    case 'parked':
+      return `generation ${notice.generation} is kept for ${formatDuration(notice.forMs)}: holdfast rollback goes back to it`;
+    case 'rolling-back':
+      return `generation ${notice.generation} died ${notice.deaths} times since it took over: going back to the one before it`;
+    case 'rolled-back':
+      return `generation ${notice.generation} serves again`;
+    case 'paused':
+      return 'the server is paused: its clients wait';
+    case 'resumed':
+      return 'the server goes on';
     case 'nothing-listens':
       return `nothing listens yet after ${formatDuration(notice.afterMs)}; a server's port is kept once it listens`;
     case 'stopping':
@@ -71,6 +85,17 @@ export function describeNotice(notice: Notice): string {
     case 'warning':
       return notice.text;
   }
+}
+
+function endedHow({ code, signal }: Extract<Notice, { readonly type: 'exited' }>): string {
+  if (signal !== null) return `ended by ${signal}`;
+  return code === null ? 'ended, nobody tells how' : `exited with ${code}`;
+}
+
+function adoptedWhat({ pids, addresses, binds }: Extract<Notice, { readonly type: 'adopted' }>): string {
+  const server = pids.length === 0 ? 'no server' : `the server, pid ${pids.join(', ')}`;
+  const sockets = addresses.length === 0 ? 'no socket' : addresses.join(', ');
+  return `took over ${server}, and ${sockets}${binds ? '' : '; it cannot bind any more until it is reloaded'}`;
 }
 
 function drainedHow({

@@ -33,11 +33,45 @@ export function describeProgram(): Command {
     .showHelpAfterError('holdfast --help lists the commands; to keep a server: holdfast run -- COMMAND')
     .enablePositionalOptions();
   program.addCommand(describeRun());
+  program.addCommand(describeAdopt());
   program.addCommand(describeStatus());
   program.addCommand(describeReload());
-  program.addCommand(describeRestart());
+  program.addCommand(
+    describeWord('restart', 'stop the server and start it again; clients wait meanwhile', async (name) =>
+      (await import('./reload.js')).restart(name),
+    ),
+  );
+  program.addCommand(
+    describeWord('rollback', 'go back to the generation before the last reload', async (name) =>
+      (await import('./reload.js')).rollback(name),
+    ),
+  );
   program.addCommand(describeScale());
-  program.addCommand(describeUnpark());
+  program.addCommand(
+    describeWord('unpark', 'let a standby go on from its listen, e.g. to debug it', async (name) =>
+      (await import('./unpark.js')).unpark(name),
+    ),
+  );
+  program.addCommand(
+    describeWord('pause', 'stop the processes of the server where they are; clients wait', async (name) =>
+      (await import('./pause.js')).pause(name),
+    ),
+  );
+  program.addCommand(
+    describeWord('resume', 'let a paused server go on', async (name) =>
+      (await import('./pause.js')).resume(name),
+    ),
+  );
+  program.addCommand(
+    describeWord('release', 'stop the server and free its ports for another program', async (name) =>
+      (await import('./pause.js')).release(name),
+    ),
+  );
+  program.addCommand(
+    describeWord('take', 'start the server again after a release', async (name) =>
+      (await import('./pause.js')).take(name),
+    ),
+  );
   program.addCommand(describeStop());
   program.addCommand(describeWhy());
   program.addCommand(describeFree());
@@ -52,11 +86,50 @@ export function describeProgram(): Command {
 }
 
 function describeRun(): Command {
-  return command('run')
+  const run = command('run')
     .description('run any server and keep its port through crashes')
     .usage('[options] -- command...')
     .argument('[command...]', 'the server and its arguments')
     .passThroughOptions()
+    .option('--replace', 'take over from the keeper of that name that runs; its server serves on');
+  return keeperOptions(run)
+    .addHelpText(
+      'after',
+      examples(
+        'holdfast run -- node server.js',
+        'sudo holdfast run --listen 80 --user www-data -- gunicorn app',
+      ),
+    )
+    .action(async (words: string[], options) => {
+      if (words.length === 0) {
+        const text = 'there is no command to run; it stands after --, as in: holdfast run -- node server.js';
+        throw new HoldfastError('ERR_HOLDFAST_OPTION', text);
+      }
+      requireLinux('holdfast run');
+      const { run } = await import('./run.js');
+      await run(words, { listen: [], ...options });
+    });
+}
+
+function describeAdopt(): Command {
+  const adopt = command('adopt')
+    .description('take over a server that was started without holdfast; it serves on')
+    .usage('[options] <port-or-pid> [-- command...]')
+    .argument('<port-or-pid>', 'a port that it listens on, or pid:1234')
+    .argument('[command...]', 'how it is started again (default: as it was)');
+  return keeperOptions(adopt)
+    .addHelpText('after', examples('holdfast adopt 8080', 'holdfast adopt pid:1234 -- node server.js'))
+    .action(async (target: string, words: string[], options) => {
+      requireLinux('holdfast adopt');
+      const { parseServerTarget } = await import('./server-target.js');
+      const { run } = await import('./run.js');
+      await run(words, { listen: [], ...options }, parseServerTarget(target));
+    });
+}
+
+/** The options by which a server is kept. */
+function keeperOptions(keeping: Command): Command {
+  return keeping
     .option('--name <name>', "name of this keeper (default: the folder's)")
     .option(
       '--listen <address>',
@@ -101,25 +174,10 @@ function describeRun(): Command {
     )
     .addOption(time('--drain-quiet <time>', 'how long a connection is still until it is idle', 1))
     .addOption(time('--drain-timeout <time>', 'how long connections are waited for at most', 30))
+    .addOption(time('--park <time>', 'how long the old generation is kept after that, for a way back', 0))
     .addOption(
       new Option('--log <format>', "the keeper's own lines").choices(['text', 'json']).default('text'),
-    )
-    .addHelpText(
-      'after',
-      examples(
-        'holdfast run -- node server.js',
-        'sudo holdfast run --listen 80 --user www-data -- gunicorn app',
-      ),
-    )
-    .action(async (words: string[], options) => {
-      if (words.length === 0) {
-        const text = 'there is no command to run; it stands after --, as in: holdfast run -- node server.js';
-        throw new HoldfastError('ERR_HOLDFAST_OPTION', text);
-      }
-      requireLinux('holdfast run');
-      const { run } = await import('./run.js');
-      await run(words, { listen: [], ...options });
-    });
+    );
 }
 
 function describeStatus(): Command {
@@ -148,15 +206,19 @@ function describeReload(): Command {
     });
 }
 
-function describeRestart(): Command {
-  return command('restart')
-    .description('stop the server and start it again; clients wait meanwhile')
+/** A command that says one thing to one keeper. */
+function describeWord(
+  word: string,
+  description: string,
+  say: (name: string | undefined) => Promise<void>,
+): Command {
+  return command(word)
+    .description(description)
     .argument('[name]', "name of the keeper (default: the folder's)")
-    .addHelpText('after', examples('holdfast restart', 'holdfast restart shop'))
+    .addHelpText('after', examples(`holdfast ${word}`, `holdfast ${word} shop`))
     .action(async (name: string | undefined) => {
-      requireLinux('holdfast restart');
-      const { restart } = await import('./reload.js');
-      await restart(name);
+      requireLinux(`holdfast ${word}`);
+      await say(name);
     });
 }
 
@@ -170,18 +232,6 @@ function describeScale(): Command {
       requireLinux('holdfast scale');
       const { scale } = await import('./scale.js');
       await (second === undefined ? scale(undefined, first) : scale(first, second));
-    });
-}
-
-function describeUnpark(): Command {
-  return command('unpark')
-    .description('let a standby go on from its listen, e.g. to debug it')
-    .argument('[name]', "name of the keeper (default: the folder's)")
-    .addHelpText('after', examples('holdfast unpark', 'holdfast unpark shop'))
-    .action(async (name: string | undefined) => {
-      requireLinux('holdfast unpark');
-      const { unpark } = await import('./unpark.js');
-      await unpark(name);
     });
 }
 

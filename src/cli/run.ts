@@ -5,6 +5,7 @@ import { Keeper, type ProcessDuties } from '../keeper/keeper.js';
 import type { RestartPolicy } from '../keeper/lifecycle.js';
 import type { Notice } from '../keeper/notices.js';
 import type { KeepOptions } from '../keeper/options.js';
+import type { ServerTarget } from '../keeper/running-server.js';
 import { openFilesLimit, setOpenFilesLimit } from '../kernel/limits.js';
 import { openFiles, processStat } from '../kernel/procfs.js';
 import { restoreModes, terminalModes } from '../kernel/terminal.js';
@@ -16,6 +17,7 @@ import { noticeLog } from './notice-log.js';
 /** The options of `holdfast run` as commander gives them. Times in milliseconds. */
 export interface RunFlags {
   readonly name?: string;
+  readonly replace?: true;
   readonly listen: readonly string[];
   readonly trap: boolean;
   readonly user?: string;
@@ -34,13 +36,14 @@ export interface RunFlags {
   readonly drainWait: NonNullable<KeepOptions['drainWait']>;
   readonly drainQuiet: number;
   readonly drainTimeout: number;
+  readonly park: number;
   readonly log: 'text' | 'json';
 }
 
 const STDIN = 0;
 
-/** `holdfast run`: keeps the server in the foreground and exits with its exit code. */
-export async function run(command: readonly string[], flags: RunFlags): Promise<void> {
+/** `holdfast run` and `adopt`: keeps the server in the foreground and exits with its exit code. */
+export async function run(command: readonly string[], flags: RunFlags, adopt?: ServerTarget): Promise<void> {
   // Nothing here runs hot. The optimizing compiler would come after a hundred restarts and keep 5 MB.
   setFlagsFromString('--no-opt');
   const log = await noticeLog(flags.log);
@@ -56,7 +59,7 @@ export async function run(command: readonly string[], flags: RunFlags): Promise<
   };
   restoreOpenFilesLimit();
   const ignoresHangup = isUnderNohup();
-  const options = { ...keepOptions(command, flags), onNotice };
+  const options = { ...keepOptions(command, flags), onNotice, ...(adopt && { adopt }) };
   const keeperIsThere = handleSignals(ignoresHangup);
   const duties = { reapsAll: true, ignoresHangup, serviceEnv: process.env };
   const keeper = await startKeeper(options, duties).catch(async (error: unknown) => {
@@ -93,6 +96,8 @@ function keepOptions(command: readonly string[], flags: RunFlags): KeepOptions {
     drainWait: flags.drainWait,
     drainQuietMs: flags.drainQuiet,
     drainTimeoutMs: flags.drainTimeout,
+    parkMs: flags.park,
+    replace: flags.replace ?? false,
     ...(flags.name === undefined ? {} : { name: flags.name }),
     ...(flags.user === undefined ? {} : { user: flags.user }),
     ...(flags.group === undefined ? {} : { group: flags.group }),

@@ -35,6 +35,7 @@ function describe(state: KeeperState): string {
     `${state.name}: ${state.phase}, keeper pid ${state.pid}, ${worker}, up ${age}, ${restarts}`,
     `  ${state.command.join(' ')}`,
     ...(state.workers.length > 1 ? state.workers.map(describeWorker) : []),
+    ...(state.paused ? [`  paused; holdfast resume ${state.name} lets it go on`] : []),
     ...(state.reload === 'steady' ? [] : [`  reload: ${state.reload}`]),
     ...state.sockets.map(
       (socket) =>

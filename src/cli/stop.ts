@@ -1,16 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HoldfastError } from '../errors.js';
-import { checkName, readState, stateFiles } from '../keeper/state.js';
+import { readState, stateFiles } from '../keeper/state.js';
 import { isAlive } from '../keeper/tree.js';
 import { formatDuration } from '../model/duration.js';
-import { defaultName } from '../model/keeper-name.js';
-import { askNamed } from './ask-named.js';
+import { askNamed, keeperName } from './ask-named.js';
 
 const LOOK_EVERY_MS = 20;
 
 /** `holdfast stop`: asks the keeper to end its server and waits until it has. */
 export async function stop(given: string | undefined, options: { readonly timeout: number }): Promise<void> {
-  const name = checkName(given ?? defaultName(process.cwd()));
+  const name = keeperName(given);
   const state = readState(stateFiles(name).state);
   await askNamed(name, '/stop');
   if (state === undefined) return;

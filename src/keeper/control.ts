@@ -16,13 +16,20 @@ export interface ControlHandlers {
   readonly unpark: () => boolean;
   /** Begins the stop. */
   readonly stop: () => void;
+  readonly rollback: () => Promise<ReloadOutcome>;
+  readonly pause: () => void;
+  readonly resume: () => void;
+  readonly release: () => Promise<ReloadOutcome>;
+  readonly take: () => Promise<ReloadOutcome>;
+  /** Ends the keeper and nothing else, for one that takes over. */
+  readonly leave: () => void;
 }
 
 export interface ControlServer {
   close(): void;
 }
 
-/** Answers HTTP on a unix socket that only this user can reach: GET /status, POST /reload, /restart, /scale, /unpark, /stop. */
+/** Answers HTTP on a unix socket that only this user can reach, at PATHS. */
 export async function serveControl(path: string, handlers: ControlHandlers): Promise<ControlServer> {
   // The name's lock is ours, so a file that is left here belongs to a keeper that was killed.
   rmSync(path, { force: true });
@@ -51,7 +58,8 @@ interface Reply {
   readonly afterwards?: () => void;
 }
 
-const PATHS = 'GET /status, POST /reload, /restart, /scale, /unpark and /stop';
+const PATHS =
+  'GET /status, POST /reload, /restart, /rollback, /scale, /unpark, /pause, /resume, /release, /take, /stop and /leave';
 
 /** A wrong request is told, and harms nobody. */
 async function answer(request: string, handlers: ControlHandlers): Promise<Reply> {
@@ -81,6 +89,20 @@ async function route(request: string, handlers: ControlHandlers): Promise<Reply>
       return { status: 200, body: { ok: handlers.unpark() } };
     case 'POST /stop':
       return { status: 202, body: {}, afterwards: () => setImmediate(handlers.stop) };
+    case 'POST /rollback':
+      return { status: 200, body: await handlers.rollback() };
+    case 'POST /pause':
+      handlers.pause();
+      return { status: 200, body: {} };
+    case 'POST /resume':
+      handlers.resume();
+      return { status: 200, body: {} };
+    case 'POST /release':
+      return { status: 200, body: await handlers.release() };
+    case 'POST /take':
+      return { status: 200, body: await handlers.take() };
+    case 'POST /leave':
+      return { status: 202, body: {}, afterwards: () => setImmediate(handlers.leave) };
     default:
       return { status: 404, body: { error: `there is no ${path}; there are ${PATHS}` } };
   }

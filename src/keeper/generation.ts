@@ -1,8 +1,11 @@
+import type { Fd } from '../kernel/libc.js';
 import { Attendance } from './attendance.js';
 import type { HandedSocket } from './hand-over.js';
 import { acceptClients, describeHeld, type HeldSocket, HeldSockets } from './held.js';
 import type { Policy, WorkerEnd } from './lifecycle.js';
 import type { Notice } from './notices.js';
+import type { Program } from './program.js';
+import type { SavedGeneration, SavedWorker } from './recovery.js';
 import { Slot } from './slot.js';
 import { currentHolders, holderOf, type WorkerTree } from './tree.js';
 import { unheldListeners } from './unheld.js';
@@ -27,6 +30,8 @@ export interface GenerationHost {
   /** One of its sockets is a server's beyond doubt. */
   readonly confirmed: (generation: Generation, held: HeldSocket) => void;
   readonly released: (held: HeldSocket) => void;
+  /** A worker of it died, and is started again. */
+  readonly died: (generation: Generation) => void;
   /** Every worker of it has ended for good. */
   readonly ended: (generation: Generation, exitCode: number) => void;
 }
@@ -36,7 +41,9 @@ export class Generation {
   /** From 1. */
   readonly number: number;
   readonly held: HeldSockets;
-  readonly attendance: Attendance;
+  /** What its workers run, from where its folder was when it began. */
+  readonly program: Program;
+  attendance: Attendance;
   /** Sockets that every worker of it gets as fds. */
   handed: readonly HandedSocket[] = [];
   /** Whose addresses it is to have before it gets any connection; undefined once it has taken over. */
@@ -46,16 +53,22 @@ export class Generation {
   /** Of the worker that ended last. */
   #exitCode = 0;
 
-  constructor(number: number, host: GenerationHost, predecessor: Generation | undefined) {
+  constructor(number: number, host: GenerationHost, program: Program, predecessor: Generation | undefined) {
     this.number = number;
+    this.program = program;
     this.#host = host;
     this.predecessor = predecessor;
     this.held = new HeldSockets(host.released);
-    this.attendance = new Attendance({
+    this.attendance = this.#attend();
+  }
+
+  #attend(): Attendance {
+    const { holdForMs, say } = this.#host;
+    return new Attendance({
       held: this.held,
       trees: () => this.trees(),
-      holdForMs: host.holdForMs,
-      say: host.say,
+      holdForMs,
+      say,
       changed: (confirmed) => this.#socketsChanged(confirmed),
     });
   }
@@ -122,7 +135,35 @@ export class Generation {
     return true;
   }
 
+  /** Goes on with a worker that another keeper started. `former`: it has been taken over from, and only finishes. */
+  adopt(saved: SavedWorker, former: boolean): Worker {
+    const { policy } = this.#host;
+    const own = former ? { ...policy, restart: 'never' as const } : policy;
+    return this.#newSlot(saved.isStandby ? this.#standbyPolicy() : own, saved.isStandby).adopt(saved);
+  }
+
+  /** What another keeper needs to go on with it. */
+  save(active: boolean, holderFds: ReadonlyMap<Fd, Fd>): SavedGeneration {
+    return {
+      number: this.number,
+      active,
+      program: { command: this.program.command, directory: this.program.directory },
+      workers: this.#slots.map((slot) => slot.save()).filter((worker) => worker !== undefined),
+      sockets: this.held
+        .all()
+        .map(({ fd, inode, place, address, programReusesPort, backlog, confirmed, refusing, claims }) => ({
+          ...{ inode, place, address, programReusesPort, backlog, confirmed, refusing },
+          claims: [...claims],
+          holderFd: holderFds.get(fd) ?? null,
+        })),
+    };
+  }
+
   async #add(policy: Policy, isStandby: boolean): Promise<void> {
+    await this.#newSlot(policy, isStandby).begin();
+  }
+
+  #newSlot(policy: Policy, isStandby: boolean): Slot {
     const { say, reapOrphans } = this.#host;
     const slot = new Slot({
       policy,
@@ -131,7 +172,7 @@ export class Generation {
       say,
       reapOrphans,
       gone: (worker) => this.#workerGone(worker),
-      newWorker: (host, attempt) => this.#newWorker(host, attempt),
+      newWorker: (host, attempt, id) => this.#newWorker(host, attempt, id),
       start: (worker) => this.#start(worker),
       steady: () => this.attendance.steady(),
       closeEntrance: () => this.#host.closeEntrance(this),
@@ -140,11 +181,12 @@ export class Generation {
     });
     slot.isStandby = isStandby;
     this.#slots.push(slot);
-    await slot.begin();
+    return slot;
   }
 
   /** Its place is taken at once by one that waits, if there is any; whatever comes after it is the next to wait. */
   #died(slot: Slot): void {
+    if (!slot.isStandby) queueMicrotask(() => this.#host.died(this));
     const next = slot.isStandby ? undefined : this.#parkedSlot();
     if (next === undefined) return;
     slot.isStandby = true;
@@ -219,6 +261,12 @@ export class Generation {
     this.#host.changed(this);
   }
 
+  /** It serves again, in the place of one that had taken over from it. */
+  tookBack(): void {
+    this.attendance = this.#attend();
+    this.#host.changed(this);
+  }
+
   /** Lets go of everything. */
   forget(): void {
     this.attendance.stop();
@@ -226,8 +274,8 @@ export class Generation {
     this.held.releaseAll();
   }
 
-  #newWorker(host: Omit<WorkerHost, 'predecessor'>, attempt: number): Worker {
-    return new Worker(this.#host.nextWorkerId(), attempt, {
+  #newWorker(host: Omit<WorkerHost, 'predecessor'>, attempt: number, id?: number): Worker {
+    return new Worker(id ?? this.#host.nextWorkerId(), attempt, {
       ...host,
       predecessor: () => this.predecessor?.held,
     });

@@ -1,14 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { errorText } from '../errors.js';
 import { formatAddress, type InetAddress } from '../model/address.js';
 import { drain } from './drain.js';
 import type { WatchOptions } from './drain-watch.js';
 import type { Generation } from './generation.js';
 import type { ReusePortGroups } from './groups.js';
-import { describeHeld, type HeldSocket, isServed, type Place, placeKey } from './held.js';
+import type { HandedSocket } from './hand-over.js';
+import { describeHeld, type HeldSocket, type HeldSockets, isServed, type Place, placeKey } from './held.js';
 import { chooseCheckPorts, httpCheck } from './http-check.js';
 import { handedAgain } from './listen.js';
 import type { Notice } from './notices.js';
+import type { Program } from './program.js';
 import type { Readiness } from './readiness.js';
 import type { Slot } from './slot.js';
 import { currentHolders, isAtRest } from './tree.js';
@@ -33,6 +36,8 @@ export interface ReloadPolicy {
   readonly drainWait: WatchOptions['wait'];
   readonly drainQuietMs: number;
   readonly drainTimeoutMs: number;
+  /** How long the old generation is kept after that, for a way back. */
+  readonly parkMs: number;
 }
 
 export interface ReloadOptions {
@@ -40,6 +45,8 @@ export interface ReloadOptions {
   readonly newAddresses?: boolean;
   /** Stop the old generation before the new one starts; clients wait meanwhile. Default false. */
   readonly restart?: boolean;
+  /** Start this. Default: what the keeper was started with. */
+  readonly program?: Program;
 }
 
 /**
@@ -53,7 +60,13 @@ export type ReloadOutcome =
 export interface GenerationsHost {
   readonly groups: ReusePortGroups;
   /** One that has no worker yet. */
-  readonly newGeneration: (number: number, predecessor: Generation | undefined) => Generation;
+  readonly newGeneration: (
+    number: number,
+    predecessor: Generation | undefined,
+    program?: Program,
+  ) => Generation;
+  /** Binds the addresses of `--listen` anew. @throws {HoldfastError} as `bindAll` */
+  readonly bindAgain: (held: HeldSockets) => Promise<readonly HandedSocket[]>;
   readonly say: (notice: Notice) => void;
   /** The server has ended for good. */
   readonly ended: (exitCode: number) => void;
@@ -89,6 +102,13 @@ export class Generations {
   #starting = false;
   #exitCode = 0;
   #isEnded = false;
+  /** What the former generation ran, if that was another program. */
+  #formerProgram: Program | undefined;
+  #tookOverAt: number | undefined;
+  /** Deaths of the active generation since it took over. */
+  #deaths = 0;
+  #parkTimer: NodeJS.Timeout | undefined;
+  #released: () => void = () => undefined;
 
   constructor(policy: ReloadPolicy, host: GenerationsHost) {
     this.#policy = policy;
@@ -122,11 +142,87 @@ export class Generations {
     await this.#active.addWorker();
   }
 
+  /**
+   * Goes on where another keeper stopped, before the first start. `old`: it has been taken over from. `workers`: how many
+   * there are to be, if it is not what the policy says.
+   */
+  restore(active: Generation, old: Generation, workers: number | undefined): void {
+    this.#active.forget();
+    this.#active = active;
+    this.#old = old;
+    this.#workers = workers ?? this.#workers;
+  }
+
+  /** The workers of what was restored are known now: what has been taken over from finishes. */
+  goOn(): void {
+    const old = this.#old;
+    if (old === undefined) return;
+    if (old.isOver) {
+      this.#old = undefined;
+      this.#letGo(old);
+    } else {
+      this.#turnover = { ...this.#turnover, stage: 'draining' };
+      void this.#drainOld();
+    }
+    this.#addWorkers(this.#active);
+  }
+
+  /** How many workers there are to be. */
+  get workers(): number {
+    return this.#workers;
+  }
+
   /** Starts a new generation and has it take over. Settles when it has, or when it has failed. */
   reload(options: ReloadOptions): Promise<ReloadOutcome> {
     return new Promise((settle) => {
       this.#waiting.push({ options, settle });
       this.#request();
+    });
+  }
+
+  /**
+   * Back to the former generation: at once as long as that lives, else by a reload with the program that it ran.
+   */
+  rollback(): Promise<ReloadOutcome> {
+    const { stage, wentBack } = this.#turnover;
+    if (this.#old?.isOver === false && !wentBack && (stage === 'draining' || stage === 'parked')) {
+      const since = performance.now();
+      this.#dispatch({ type: 'back-requested' });
+      const tookMs = Math.round(performance.now() - since);
+      return Promise.resolve({ ok: true, generation: this.#active.number, tookMs });
+    }
+    const program = this.#formerProgram;
+    if (program !== undefined) return this.reload({ program });
+    const why = 'there is no former generation that ran another command or folder, and none is parked';
+    return Promise.resolve({ ok: false, goesOn: true, why });
+  }
+
+  /** A worker of the generation has died, and would be started again. */
+  died(generation: Generation): void {
+    if (generation !== this.#active || this.#tookOverAt === undefined) return;
+    if (performance.now() - this.#tookOverAt > PROBATION_MS) return;
+    this.#deaths++;
+    if (this.#deaths < DEATHS_MAX) return;
+    const { stage } = this.#turnover;
+    const hasWay = this.#formerProgram !== undefined || stage === 'parked' || stage === 'draining';
+    this.#tookOverAt = undefined;
+    if (!hasWay) return;
+    this.#host.say({ type: 'rolling-back', generation: generation.number, deaths: this.#deaths });
+    void this.rollback();
+  }
+
+  /** Stops the server and frees its ports, for somebody else. Settles when they are free. */
+  release(): Promise<ReloadOutcome> {
+    if (this.#turnover.stage !== 'steady') {
+      return Promise.resolve({ ok: false, goesOn: true, why: `it is ${this.#turnover.stage}` });
+    }
+    return new Promise((settle) => {
+      const since = performance.now();
+      this.#released = (): void => {
+        const tookMs = Math.round(performance.now() - since);
+        settle({ ok: true, generation: this.#active.number, tookMs });
+      };
+      this.#dispatch({ type: 'release-requested' });
     });
   }
 
@@ -244,7 +340,8 @@ export class Generations {
       this.#dispatch({ type: 'old-ended' });
     } else {
       this.#exitCode = exitCode;
-      if (this.#turnover.stage === 'emptying') this.#dispatch({ type: 'old-ended' });
+      const isAsked = this.#turnover.stage === 'emptying' || this.#turnover.stage === 'releasing';
+      if (isAsked) this.#dispatch({ type: 'old-ended' });
       // A candidate may still take over from one that has ended.
       else if (this.#turnover.stage !== 'starting' || this.#candidate === undefined) {
         if (this.#turnover.stage !== 'stopping') this.stop();
@@ -258,6 +355,7 @@ export class Generations {
     clearInterval(this.#renewals);
     this.#endCheck();
     this.#drain?.abort();
+    clearTimeout(this.#parkTimer);
     for (const generation of this.all()) generation.forget();
   }
 
@@ -297,7 +395,19 @@ export class Generations {
       case 'drain-old':
         void this.#drainOld();
         return;
+      case 'park-old':
+        this.#host.say({ type: 'parked', generation: this.#old?.number ?? 0, forMs: this.#policy.parkMs });
+        this.#parkTimer = setTimeout(() => this.#dispatch({ type: 'park-over' }), this.#policy.parkMs);
+        return;
+      case 'switch-back':
+        this.#switchBack();
+        return;
+      case 'let-go':
+        this.#active.held.releaseAll();
+        this.#released();
+        return;
       case 'stop-old':
+        clearTimeout(this.#parkTimer);
         this.#drain?.abort();
         (this.#old ?? this.#active).stop();
         return;
@@ -315,7 +425,7 @@ export class Generations {
   }
 
   async #startCandidate(): Promise<void> {
-    const candidate = this.#host.newGeneration(this.#active.number + 1, this.#active);
+    const candidate = this.#host.newGeneration(this.#nextNumber(), this.#active, this.#askedProgram());
     this.#candidate = candidate;
     this.#host.say({ type: 'reloading', generation: candidate.number });
     this.#limitReadiness();
@@ -331,16 +441,38 @@ export class Generations {
   /** The new generation gets the sockets of the old one, of which nothing is left. */
   #startSuccessor(): void {
     const former = this.#active;
-    const successor = this.#host.newGeneration(former.number + 1, undefined);
+    const successor = this.#host.newGeneration(this.#nextNumber(), undefined, this.#askedProgram());
     this.#host.say({ type: 'reloading', generation: successor.number });
+    const bound = former.handed.every(({ held }) => former.held.has(held));
     successor.handed = former.handed;
     former.held.moveTo(successor.held);
     former.forget();
+    this.#noteFormer(former, successor);
     this.#active = successor;
     this.#limitReadiness();
-    successor.addWorker().catch((error: unknown) => {
+    const start = async (): Promise<void> => {
+      // They have been let go of for somebody else.
+      if (!bound) successor.handed = await this.#host.bindAgain(successor.held);
+      await successor.addWorker();
+    };
+    start().catch((error: unknown) => {
       this.#fail(errorText(error));
     });
+  }
+
+  /** The last one that was asked for. */
+  #askedProgram(): Program | undefined {
+    return this.#asked.findLast(({ options }) => options.program)?.options.program;
+  }
+
+  #noteFormer(former: Generation, next: Generation): void {
+    if (!isDeepStrictEqual(former.program, next.program)) this.#formerProgram = former.program;
+    this.#tookOverAt = performance.now();
+    this.#deaths = 0;
+  }
+
+  #nextNumber(): number {
+    return 1 + Math.max(...this.all().map(({ number }) => number));
   }
 
   #limitReadiness(): void {
@@ -422,10 +554,28 @@ export class Generations {
     for (const sockets of byPlace(candidate.held.all())) this.#host.groups.serve(sockets);
     this.#active.attendance.stop();
     this.#active.stopStandbys();
+    this.#noteFormer(this.#active, candidate);
     this.#old = this.#active;
     this.#active = candidate;
     this.#candidate = undefined;
     candidate.tookOver();
+  }
+
+  #switchBack(): void {
+    const [back, failed] = [this.#old, this.#active];
+    if (back === undefined) throw new Error('only a generation that lives is gone back to');
+    clearTimeout(this.#parkTimer);
+    this.#drain?.abort();
+    for (const sockets of byPlace(back.held.all())) this.#host.groups.serve(sockets);
+    failed.attendance.stop();
+    failed.stopStandbys();
+    this.#old = failed;
+    this.#active = back;
+    this.#formerProgram = undefined;
+    this.#tookOverAt = undefined;
+    back.tookBack();
+    this.#host.say({ type: 'rolled-back', generation: back.number });
+    this.#addWorkers(back);
   }
 
   async #drainOld(): Promise<void> {
@@ -461,7 +611,7 @@ export class Generations {
       await sleep(drainTimeoutMs, undefined, { ref: false });
     }
     if (old.isOver) this.ended(old, 0);
-    else this.#dispatch({ type: 'drained' });
+    else if (this.#old === old) this.#dispatch({ type: 'drained', park: this.#policy.parkMs > 0 });
   }
 
   #answer(outcome: 'reloaded' | 'failed' | 'stopped'): void {
@@ -497,6 +647,9 @@ export class Generations {
 }
 
 const RENEWAL_LOOK_MS = 5_000;
+/** How long a new generation is gone back from when it dies so many times. */
+const PROBATION_MS = 30_000;
+const DEATHS_MAX = 3;
 /** How long a server that was handed its sockets and does not call listen has to load. */
 const HANDED_MS = 1_000;
 const READY_LOOK_MS = 200;

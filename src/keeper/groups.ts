@@ -15,6 +15,14 @@ interface Group {
   check: Check | undefined;
 }
 
+/** What is known of a group, without an fd in it. */
+export interface SavedGroup {
+  readonly key: string;
+  /** Inodes in the order of their indexes; none when that is uncertain. */
+  readonly order: readonly number[];
+  readonly serving: readonly number[];
+}
+
 /** A candidate that is asked whether it is ready, from source ports that nobody else has. */
 export interface Check {
   readonly held: HeldSocket;
@@ -32,6 +40,24 @@ export interface Check {
  */
 export class ReusePortGroups {
   readonly #groups = new Map<string, Group>();
+
+  save(): readonly SavedGroup[] {
+    return [...this.#groups].map(([key, { order, serving }]) => ({
+      key,
+      order: order.uncertain().length === 0 ? order.members() : [],
+      serving: serving.map(({ inode }) => inode),
+    }));
+  }
+
+  /** Goes on with groups that another keeper has steered. `held`: those of its sockets that are ours now. */
+  restore(groups: readonly SavedGroup[], held: readonly HeldSocket[]): void {
+    for (const { key, order, serving } of groups) {
+      const sockets = held.filter(({ inode }) => serving.includes(inode));
+      if (sockets.length === 0) continue;
+      this.#groups.set(key, { order: new GroupOrder(order), serving: sockets, check: undefined });
+      this.serve(sockets);
+    }
+  }
 
   /** Lets others join the group of these sockets, which all are at one place, and get nothing. */
   open(members: readonly HeldSocket[]): void {

@@ -35,17 +35,26 @@ export interface HandOver {
 
 /**
  * Tells the program its sockets by every protocol that takes an fd: sd_listen_fds(3), Server::Starter, nginx's
- * own, and `{fd}` in the command line. `generation`: how many times it was started, from 1.
+ * own, and `{fd}` in the command line. `generation`: how many times it was started, from 1. `first`: what a
+ * shell does before the program begins.
  */
 export function handOver(
   command: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
   sockets: readonly HandedSocket[],
-  { generation, ignoreHangup }: { readonly generation: number; readonly ignoreHangup: boolean },
+  {
+    generation,
+    ignoreHangup,
+    first = [],
+  }: {
+    readonly generation: number;
+    readonly ignoreHangup: boolean;
+    readonly first?: readonly string[];
+  },
 ): HandOver {
   const clean = { ...env };
   for (const name of PROTOCOL_VARIABLES) delete clean[name];
-  const setup = ignoreHangup ? ["trap '' HUP"] : [];
+  const setup = [...(ignoreHangup ? ["trap '' HUP"] : []), ...first];
   if (sockets.length === 0) return { command: throughShell(setup, command), env: clean, fds: [] };
   const number = (index: number): number => FIRST_FD + index;
   return {

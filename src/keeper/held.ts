@@ -38,7 +38,7 @@ export interface HeldSocket {
   /** It is on its way into a process: nobody else may get it meanwhile. */
   isBeingGiven: boolean;
   /** A service manager above us has it too, and goes on with it when we have ended. */
-  readonly inherited: boolean;
+  inherited: boolean;
   /** Workers, by id, of which a process has bound or listened to it. */
   readonly claims: Set<number>;
   /** Who had it open when last looked. */

@@ -1,24 +1,31 @@
 import { EventEmitter } from 'node:events';
 import { closeSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { errorCode, errorText, HoldfastError } from '../errors.js';
+import { workingDirectory } from '../kernel/directory.js';
 import { close } from '../kernel/fd.js';
 import { EOPNOTSUPP, type Fd } from '../kernel/libc.js';
+import { tryLock } from '../kernel/lock.js';
 import { openNotifySocket, receiveNotifications } from '../kernel/notify-socket.js';
 import { mayCopyFds } from '../kernel/pidfd.js';
 import { Poller, startThreadPool } from '../kernel/poller.js';
 import { becomeSubreaper } from '../kernel/process.js';
 import { allProcesses, CAP_SYS_ADMIN, childrenOf, hasCapability, processStat } from '../kernel/procfs.js';
-import { SeccompNotifier } from '../kernel/seccomp.js';
+import { type Notification, SeccompNotifier } from '../kernel/seccomp.js';
 import { isListening, refuseNewConnections } from '../kernel/socket.js';
 import { defaultName } from '../model/keeper-name.js';
 import { version } from '../version.js';
-import { type ControlServer, serveControl } from './control.js';
+import { endOfAdopted, waitingCalls } from './adopted.js';
+import { askKeeper, type ControlServer, serveControl } from './control.js';
+import { type Estate, openEstate, workersOf } from './estate.js';
 import { Generation } from './generation.js';
 import { Generations, type ReloadOptions, type ReloadOutcome } from './generations.js';
 import { ReusePortGroups } from './groups.js';
 import { findProgram, handOver } from './hand-over.js';
 import { describeHeld, type HeldSocket, isServed, queueLength } from './held.js';
+import { helpers } from './helpers.js';
+import { type HeldFile, Holder, holderFd } from './holder.js';
 import type { Phase, Policy } from './lifecycle.js';
 import { bindAll, inheritedSockets, removeSocketFile } from './listen.js';
 import type { Notice } from './notices.js';
@@ -31,9 +38,18 @@ import {
   policyOf,
   reloadPolicyOf,
 } from './options.js';
+import { type Program, pinned } from './program.js';
 import type { Readiness } from './readiness.js';
+import { newRecovery, type Recovery, readRecovery, type SavedSocket, type SavedWorker } from './recovery.js';
 import { rehearse } from './rehearsal.js';
-import { isRewatching } from './rewatch.js';
+import {
+  applySetting,
+  estateOf,
+  findServer,
+  linesBefore,
+  type ProcessSetting,
+  type RunningServer,
+} from './running-server.js';
 import { ServiceManager } from './service-manager.js';
 import { Spawner } from './spawner.js';
 import {
@@ -46,7 +62,7 @@ import {
   writeState,
 } from './state.js';
 import { type Caller, Trap, trappedCalls } from './trap.js';
-import { type ProcessId, signalProcess, WORKER_VARIABLE, WorkerTree } from './tree.js';
+import { currentHolders, type ProcessId, signalProcess, WORKER_VARIABLE, WorkerTree } from './tree.js';
 import { unheldListeners } from './unheld.js';
 import type { Worker } from './worker.js';
 
@@ -55,6 +71,10 @@ const NOTHING_LISTENS_MS = 5_000;
 /** At the stop: how long connections that are queued already may take to be accepted. */
 const QUEUE_DRAIN_MS = 1_000;
 const STATE_WRITE_MS = 20;
+/** How long a keeper that makes room may take to end. */
+const LEAVES_MS = 5_000;
+const STOPS_MS = 1_000;
+const PAUSE_TRIES = 100;
 
 /** What only the command, which is a process of its own, asks of a keeper. */
 export interface ProcessDuties {
@@ -76,13 +96,16 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   readonly exited: Promise<{ readonly exitCode: number }>;
 
   readonly #options: KeepOptions;
+  /** What `adopt` names. */
+  readonly #running: RunningServer | undefined;
   readonly #duties: ProcessDuties;
   readonly #policy: Policy;
   readonly #holdForMs: number;
-  readonly #identity: Identity | undefined;
+  #identity: Identity | undefined;
+  #setting: ProcessSetting | undefined;
   readonly #cwd: string;
+  readonly #program: Program;
   readonly #files: StateFiles;
-  readonly #lock: Fd;
   readonly #serviceManager: ServiceManager;
   readonly #groups = new ReusePortGroups();
   readonly #readiness: Readiness;
@@ -95,24 +118,34 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   readonly #since = Date.now();
   readonly #onChild = (): void => this.#childEnded();
   readonly #onExit = (): void => this.#poller?.close();
+  /** By the notifier's fd: our own, and those of keepers that we went on for. */
+  readonly #traps = new Map<Fd, InstalledTrap>();
+  readonly #holder: Holder;
+  /** Aborted when adopted processes are no longer waited for. */
+  readonly #adopting = new AbortController();
+  #lock: Fd | undefined;
+  /** What there is is another keeper's, before we have taken it over or after we have left it. */
+  #isOthers = false;
   #finish: (outcome: { exitCode: number }) => void = () => undefined;
   #poller: Poller | undefined;
-  #trap: Trap | undefined;
   #spawner: Spawner | undefined;
   #control: ControlServer | undefined;
   #notifySocket: Fd | undefined;
   #starts = 0;
   #isOver = false;
+  #isPaused = false;
   #entranceClosed: Promise<void> | undefined;
   #stateWrite: NodeJS.Timeout | undefined;
   #startUntold: Notice | undefined;
   #nothingListens: NodeJS.Timeout | undefined;
 
-  private constructor(options: KeepOptions, duties: ProcessDuties) {
+  private constructor(given: KeepOptions, duties: ProcessDuties) {
     super();
+    this.#running = given.adopt === undefined ? undefined : findServer(given.adopt);
+    const options = this.#running === undefined ? given : asItRuns(given, this.#running);
     this.#options = options;
     this.#duties = duties;
-    this.#cwd = options.cwd ?? process.cwd();
+    this.#cwd = options.cwd ?? workingDirectory();
     if (options.onNotice) this.on('notice', options.onNotice);
     if (!statSync(this.#cwd, { throwIfNoEntry: false })?.isDirectory()) {
       throw new HoldfastError('ERR_HOLDFAST_OPTION', `cwd: ${this.#cwd} is no folder`);
@@ -126,24 +159,28 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.name = checkName(options.name ?? defaultName(this.#cwd));
     this.#policy = policyOf(options);
     this.#holdForMs = holdForMs(options);
-    this.#identity = identityOf(options);
+    this.#identity = identityOf(options) ?? this.#running?.identity;
+    this.#setting = this.#running?.setting;
+    this.#program = { command: options.command, directory: this.#cwd, env: this.#environment() };
     const reloadPolicy = reloadPolicyOf(options);
     this.#readiness = reloadPolicy.readiness;
     this.exited = new Promise((resolve) => {
       this.#finish = resolve;
     });
     this.#files = stateFiles(this.name);
-    this.#lock = lockName(this.name, this.#files);
+    this.#holder = new Holder(this.name, () => this.#stateChanged());
     this.#generations = new Generations(reloadPolicy, {
       groups: this.#groups,
-      newGeneration: (number, predecessor) => this.#newGeneration(number, predecessor),
+      newGeneration: (number, predecessor, program) => this.#newGeneration(number, predecessor, program),
+      bindAgain: (held) => bindAll(this.#options.listen ?? [], held, this.#groups),
       say: (notice) => this.#say(notice),
       ended: (exitCode) => void this.#end(exitCode),
     });
   }
 
   /**
-   * Starts keeping. Resolves when the server has been started for the first time.
+   * Starts keeping. Resolves when the server has been started for the first time, or when what another keeper of this
+   * name has left has been taken over.
    *
    * @throws {HoldfastError} what `keep` lists; nothing is left behind.
    */
@@ -172,6 +209,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       phase: this.#phase(),
       generation: active.number,
       reload: this.#generations.stage,
+      paused: this.#isPaused,
       starts: this.#starts,
       since: this.#since,
       worker: active.slots[0]?.worker?.root ?? null,
@@ -200,8 +238,61 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
    *
    * Settles when the new generation has taken over or failed.
    */
-  reload(options: ReloadOptions = {}): Promise<ReloadOutcome> {
+  async reload(options: ReloadOptions = {}): Promise<ReloadOutcome> {
+    this.#mustRun('a reload');
     return this.#generations.reload(options);
+  }
+
+  /**
+   * Goes back to the generation before: at once while that is still there (`parkMs`), else by a reload with the command
+   * and folder that it had.
+   */
+  async rollback(): Promise<ReloadOutcome> {
+    this.#mustRun('a rollback');
+    return this.#generations.rollback();
+  }
+
+  /** Stops every process of the server where it is (SIGSTOP). Connections wait, those that are open as well as new ones. */
+  pause(): void {
+    if (this.#isPaused) return;
+    this.#isPaused = true;
+    for (let tries = 0; tries < PAUSE_TRIES; tries++) {
+      const running = this.#trees().flatMap((tree) => tree.members().filter(({ state }) => state !== 'T'));
+      if (running.length === 0) break;
+      // What one has forked meanwhile is found by the next look.
+      for (const one of running) signalProcess(one, 'SIGSTOP');
+    }
+    this.#say({ type: 'paused' });
+    this.#stateChanged();
+  }
+
+  /** Lets it go on. */
+  resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    for (const tree of this.#trees()) tree.signal('SIGCONT');
+    this.#say({ type: 'resumed' });
+    this.#stateChanged();
+  }
+
+  /** Stops the server and frees its ports, so that another program can have them for a while. `take` ends that. */
+  async release(): Promise<ReloadOutcome> {
+    this.#mustRun('a release');
+    return this.#generations.release();
+  }
+
+  /** Starts the server again after a release. */
+  async take(): Promise<ReloadOutcome> {
+    if (this.#generations.stage !== 'released') {
+      return { ok: false, goesOn: true, why: 'nothing has been released' };
+    }
+    return this.#generations.reload({});
+  }
+
+  #mustRun(what: string): void {
+    if (!this.#isPaused) return;
+    const text = `${what} needs a server that runs, and this one is paused: holdfast resume ${this.name}`;
+    throw new HoldfastError('ERR_HOLDFAST_CONTROL', text);
   }
 
   /**
@@ -225,6 +316,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
    */
   stop(signal?: NodeJS.Signals, delivered = false): Promise<{ readonly exitCode: number }> {
     if (!this.#isOver) {
+      this.resume();
       // Before it is told: whoever comes after that is refused.
       for (const held of this.#open()) closeEntranceOf(held);
       this.#serviceManager.stopping();
@@ -246,9 +338,24 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     await this.stop();
   }
 
+  /**
+   * Ends this keeper, and nothing else: the server serves on, and its sockets wait for the keeper that takes over. Only
+   * for one that does so at once.
+   */
+  async leave(): Promise<void> {
+    if (this.#isOver || this.#generations.stage === 'stopping') {
+      throw new HoldfastError('ERR_HOLDFAST_CONTROL', 'the keeper is stopping');
+    }
+    this.#flush();
+    this.#isOthers = true;
+    this.#say({ type: 'left' });
+    await this.#end(0);
+  }
+
   async #begin(): Promise<void> {
     // So that a wrong command is said before anything is bound or started.
-    findProgram(this.#options.command[0] ?? '', this.#environment(), this.#cwd);
+    findProgram(this.#program.command[0] ?? '', this.#program.env, this.#cwd);
+    if (this.#options.replace !== true) this.#lock = lockName(this.name, this.#files);
     becomeSubreaper();
     await startThreadPool();
     this.#poller = new Poller();
@@ -262,11 +369,15 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       await Promise.allSettled([spawner, rehearse(this.#poller, this.#mayCopy)]);
     this.#spawner = await spawner;
     // Only now: where there can be no trap, another keeper without one takes these instead.
+    if (this.#options.replace === true) await this.#replaceFormer();
+    const estate = this.#openEstate() ?? this.#estateOfRunning();
+    if (estate !== undefined) this.#takeOver(estate);
     const { active } = this.#generations;
     active.handed = inheritedSockets(this.#duties.serviceEnv ?? {}, active.held);
     const listened = await bindAll(this.#options.listen ?? [], active.held, this.#groups);
     active.handed = [...active.handed, ...listened];
-    this.#answerTraps(this.#spawner);
+    const { notifier } = this.#spawner;
+    if (notifier !== null) this.#answerTrap(notifier);
     if (this.#readiness.type === 'notify') this.#hearNotifications(this.#poller);
     this.#control = await serveControl(this.#files.control, {
       status: () => this.status(),
@@ -274,14 +385,25 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       scale: (workers) => this.scale(workers),
       unpark: () => this.unpark(),
       stop: () => void this.stop(),
+      leave: () => void this.leave(),
+      rollback: () => this.rollback(),
+      pause: () => this.pause(),
+      resume: () => this.resume(),
+      release: () => this.release(),
+      take: () => this.take(),
     });
     this.#options.signal?.addEventListener('abort', () => void this.stop(), { once: true });
-    await this.#generations.begin();
+    if (estate !== undefined) this.#goOn(estate);
+    if (active.slots.length === 0) await this.#generations.begin();
     if (this.#options.signal?.aborted) void this.stop();
     this.#nothingListens = setTimeout(() => this.#sayNothingListens(), NOTHING_LISTENS_MS);
   }
 
-  #newGeneration(number: number, predecessor: Generation | undefined): Generation {
+  #newGeneration(
+    number: number,
+    predecessor: Generation | undefined,
+    program: Program = this.#program,
+  ): Generation {
     return new Generation(
       number,
       {
@@ -294,20 +416,28 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
         closeEntrance: () => this.#closeEntrance(),
         changed: (generation) => this.#changed(generation),
         confirmed: (one, held) => this.#confirmed(one, held),
-        released: (held) => {
-          this.#serviceManager.remove(held);
-          this.#groups.released(held);
-        },
+        released: (held) => this.#released(held),
+        died: (generation) => this.#generations.died(generation),
         ended: (generation, exitCode) => this.#generations.ended(generation, exitCode),
       },
+      pinned(program),
       predecessor,
     );
   }
 
-  #answerTraps({ notifier }: Spawner): void {
-    if (notifier === null) return;
+  #released(held: HeldSocket): void {
+    // The next keeper has it.
+    if (this.#isOthers) return;
+    this.#serviceManager.remove(held);
+    this.#groups.released(held);
+    // Nobody else has a copy that keeps the address for long.
+    if (this.#generations.stage !== 'stopping') queueMicrotask(() => this.#hold());
+  }
+
+  #answerTrap(fd: Fd, lastId?: bigint): InstalledTrap {
+    const notifier = new SeccompNotifier(fd, lastId);
     const trap = new Trap({
-      notifier: new SeccompNotifier(notifier),
+      notifier,
       mayCopy: this.#mayCopy,
       groups: this.#groups,
       whose: (pid) => this.#whose(pid),
@@ -318,8 +448,164 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       servesUnheld: (caller) => this.#servesUnheld(caller),
       letListen: (caller, pid, fd) => this.#letListen(caller, pid, fd),
     });
-    this.#poller?.add(notifier, () => trap.handle());
-    this.#trap = trap;
+    const installed = { notifier, trap };
+    this.#traps.set(fd, installed);
+    this.#poller?.add(fd, (isOver) => {
+      if (isOver) this.#endTrap(fd);
+      else trap.handle();
+    });
+    return installed;
+  }
+
+  /** Nobody is under its filter any more. */
+  #endTrap(fd: Fd): void {
+    this.#poller?.remove(fd);
+    this.#traps.get(fd)?.trap.stop();
+    this.#traps.delete(fd);
+    close(fd);
+    this.#stateChanged();
+  }
+
+  /** Asks the keeper of this name, if one runs, to leave everything to us. */
+  async #replaceFormer(): Promise<void> {
+    this.#lock = tryLock(this.#files.lock);
+    if (this.#lock !== undefined) return;
+    await askKeeper(this.#files.control, 'POST', '/leave');
+    const until = performance.now() + LEAVES_MS;
+    while (this.#lock === undefined && performance.now() < until) {
+      await sleep(2);
+      this.#lock = tryLock(this.#files.lock);
+    }
+    this.#lock ??= lockName(this.name, this.#files);
+  }
+
+  /** What a keeper of this name has left that was killed, or has made room for us. */
+  #openEstate(): Estate | undefined {
+    const recovery = this.#mayCopy ? readRecovery(this.#files.state) : undefined;
+    return recovery === undefined ? undefined : openEstate(recovery, this.name);
+  }
+
+  #estateOfRunning(): Estate | undefined {
+    return this.#running === undefined ? undefined : estateOf(this.#running, this.#generations.workers);
+  }
+
+  /** From here on what the estate has is ours. */
+  #takeOver(estate: Estate): void {
+    this.#isOthers = true;
+    const { origin } = estate.recovery;
+    this.#identity ??= origin?.identity ?? undefined;
+    this.#setting ??= origin?.setting;
+    this.#starts = estate.recovery.starts;
+    const saved = estate.recovery.generations;
+    const [serving, former] = [saved.find((one) => one.active), saved.find((one) => !one.active)];
+    const program = { ...this.#program, ...serving?.program };
+    const active = this.#newGeneration(serving?.number ?? 1, undefined, program);
+    const old = this.#newGeneration(former?.number ?? active.number, undefined);
+    this.#isPaused = estate.recovery.paused === true;
+    for (const { sockets, active: isActive } of saved) {
+      for (const socket of sockets) this.#restoreSocket(isActive ? active : old, socket, estate);
+    }
+    this.#groups.restore(estate.recovery.groups, [...active.held.all(), ...old.held.all()]);
+    const { asked, now } = estate.recovery.workers;
+    this.#generations.restore(active, old, asked === this.#generations.workers ? now : undefined);
+  }
+
+  #restoreSocket({ held }: Generation, saved: SavedSocket, { sockets }: Estate): void {
+    const fd = sockets.get(saved.inode);
+    if (fd === undefined) return;
+    const { place, address, programReusesPort, backlog } = saved;
+    const socket = held.add({ fd, place, address, programReusesPort, backlog, listened: false });
+    socket.confirmed = saved.confirmed;
+    socket.refusing = saved.refusing;
+    for (const claim of saved.claims) socket.claims.add(claim);
+    this.#announced.add(socket);
+  }
+
+  /** Goes on with the workers that another keeper has left. */
+  #goOn(estate: Estate): void {
+    const { recovery, notifiers } = estate;
+    this.#isOthers = false;
+    const [active, old] = this.#generations.all() as readonly [Generation, Generation?];
+    const { serving, former } = workersOf(estate);
+    for (const saved of serving) this.#adoptWorker(active, saved, false);
+    for (const saved of former) if (old !== undefined) this.#adoptWorker(old, saved, true);
+    const now = performance.now();
+    for (const held of active.held.all()) {
+      held.holders = currentHolders(active.trees(), held.inode, []);
+      if (held.holders.length > 0) continue;
+      held.unservedSince = now;
+      held.failingSince = now;
+    }
+    for (const { copy, lastId, pending } of notifiers) this.#takeOverCalls(copy, lastId, pending);
+    this.#generations.goOn();
+    const pids = active.workers.map(({ root }) => root?.pid).filter((pid) => pid !== undefined);
+    const addresses = active.held.all().map((held) => describeHeld(held));
+    const binds = notifiers.length > 0 || this.#spawner?.notifier === null;
+    if (this.#phase() === 'serving') this.#serviceManager.ready();
+    for (const held of active.held.all()) if (held.confirmed) this.#serviceManager.store(held);
+    // Whoever comes after us takes over from us, not from the one before.
+    this.#flush();
+    if (recovery.holder !== null) signalProcess(recovery.holder, 'SIGKILL');
+    this.#say({ type: 'adopted', pids, addresses, binds });
+    if (pids.length === 0) return;
+    const { stage, command, directory } = recovery;
+    const restart = stage === 'emptying';
+    const isOther = !isDeepStrictEqual([command, directory], [this.#options.command, this.#cwd]);
+    // A server that was started without holdfast is left alone until somebody asks for a reload.
+    const isStrangers =
+      notifiers.length === 0 && recovery.origin === undefined && this.#running !== undefined;
+    // Without their notifier the workers could bind nothing any more.
+    if (!isStrangers && (restart || !binds || isOther)) void this.reload({ restart });
+  }
+
+  #adoptWorker(generation: Generation, saved: SavedWorker, former: boolean): void {
+    const { root, mark } = saved;
+    const { poller, spawner } = { poller: this.#poller, spawner: this.#spawner };
+    if (root === null || poller === undefined || spawner === undefined) return;
+    const worker = generation.adopt(saved, former);
+    const tree = new WorkerTree({
+      root: root.pid,
+      mark,
+      spawnerThread: spawner.threadId,
+      ownsOrphans: false,
+      before: this.#before,
+      isOthers: (process, itsMark) => this.#isOfOther(worker, process, itsMark),
+      takesStrays: () => false,
+      adopted: root.startTime,
+    });
+    worker.started(root, tree, this.#policy.stopSignal);
+    // Those that it has now are known even when they are orphaned later.
+    tree.members();
+    const { signal } = this.#adopting;
+    void endOfAdopted(root, poller, signal).then((end) => {
+      if (!signal.aborted) void worker.ended(end);
+    });
+  }
+
+  /** Answers what waits at the notifier of another keeper, from now on and from before. */
+  #takeOverCalls(fd: Fd, lastId: bigint, pending: readonly Notification[]): void {
+    const { notifier, trap } = this.#answerTrap(fd, lastId);
+    const known = new Set(pending.map(({ id }) => id));
+    const lost = notifier.unanswered().filter((id) => !known.has(id));
+    trap.resume(pending);
+    if (lost.length === 0) return;
+    // A call that nobody has received yet looks the same from outside: those are received first.
+    const tids = new Set(pending.map(({ tid }) => tid));
+    let calls: readonly Omit<Notification, 'id'>[];
+    do {
+      while (notifier.isReadable()) tids.add(trap.handle()?.tid ?? 0);
+      const pids = this.#trees().flatMap((tree) => tree.members().map(({ pid }) => pid));
+      calls = waitingCalls(pids).filter(({ tid }) => !tids.has(tid));
+    } while (notifier.isReadable());
+    const [id] = lost;
+    const [call] = calls;
+    if (lost.length === 1 && calls.length === 1 && id !== undefined && call !== undefined) {
+      trap.resume([{ id, ...call }]);
+      return;
+    }
+    trap.letRun(lost);
+    const text = `${lost.length} calls of the server were waiting for the former keeper, and run as without one`;
+    this.#say({ type: 'warning', text });
   }
 
   /** Its name is in no file system, so that a server of another user reaches it; who sends is checked. */
@@ -388,22 +674,26 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   async #startWorker(generation: Generation, worker: Worker): Promise<void> {
     const spawner = this.#spawner;
     if (spawner === undefined) throw new Error('the spawner runs before anything is spawned');
-    const env = this.#environment();
-    const { command } = this.#options;
-    const file = findProgram(command[0] ?? '', env, this.#cwd);
+    const { command, env, directory } = generation.program;
+    const file = findProgram(command[0] ?? '', env, directory);
     const mark = this.#markOf(worker);
     const handed = handOver(
       command[0]?.includes('/') ? [file, ...command.slice(1)] : command,
       { ...env, [WORKER_VARIABLE]: mark, ...this.#notifyEnv() },
       generation.handed,
-      { generation: worker.id, ignoreHangup: this.#duties.ignoresHangup },
+      {
+        generation: worker.id,
+        ignoreHangup: this.#duties.ignoresHangup,
+        first: this.#setting === undefined ? [] : linesBefore(this.#setting),
+      },
     );
     const { pid, exited, toldReady } = await spawner.spawn({
       ...handed,
       ipc: this.#readiness.type === 'ipc',
-      cwd: this.#cwd,
+      cwd: directory,
       ...(this.#identity === undefined ? {} : { credentials: this.#identity }),
     });
+    if (this.#setting !== undefined) await this.#settle(pid, this.#setting);
     const root = { pid, startTime: processStat(pid)?.startTime ?? 0 };
     const tree = new WorkerTree({
       root: pid,
@@ -422,11 +712,28 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#stateChanged();
   }
 
+  /** It has stopped itself, so that nothing of the server runs before it has what it is to have. */
+  async #settle(pid: number, setting: ProcessSetting): Promise<void> {
+    const until = performance.now() + STOPS_MS;
+    while (processStat(pid)?.state !== 'T' && performance.now() < until) await sleep(1);
+    try {
+      applySetting(pid, setting);
+    } catch (error) {
+      this.#say({
+        type: 'warning',
+        text: `pid ${pid} has limits or cgroup of the keeper: ${errorText(error)}`,
+      });
+    }
+    process.kill(pid, 'SIGCONT');
+  }
+
   #isOfOther(worker: Worker, process: ProcessId, mark: string | undefined): boolean {
     return this.#workers().some(
       (other) =>
         other !== worker &&
-        (other.root?.pid === process.pid || other.tree?.knows(process) || mark === this.#markOf(other)),
+        (other.root?.pid === process.pid ||
+          other.tree?.knows(process) ||
+          mark === (other.tree?.mark ?? this.#markOf(other))),
     );
   }
 
@@ -445,7 +752,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const workers = this.#workers();
     for (const pid of orphans()) {
       const stat = processStat(pid);
-      if (stat?.state !== 'Z' || isRewatching(pid)) continue;
+      if (stat?.state !== 'Z' || helpers.has(pid)) continue;
       const owner = workers.find(({ tree }) => tree?.knows(stat));
       if (owner !== undefined) owner.reap(pid);
       else if (this.#duties.reapsAll) workers[0]?.reap(pid);
@@ -502,6 +809,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     // A start on its way has the numbers of our fds.
     while (this.#workers().some(({ root, failed }) => root === undefined && !failed)) await sleep(2);
     // Ours goes first, so that the server's own close refuses clients from then on.
+    await this.#holder.end();
     for (const { held } of generations) held.releaseAll();
   }
 
@@ -552,14 +860,55 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #stateChanged(): void {
     this.#stateWrite ??= setTimeout(() => {
       this.#stateWrite = undefined;
-      if (this.#isOver) return;
-      try {
-        writeState(this.#files, this.status());
-      } catch (error) {
-        // A full disk must not end a keeper.
-        this.#say({ type: 'warning', text: `cannot write ${this.#files.state}: ${errorText(error)}` });
-      }
+      this.#flush();
     }, STATE_WRITE_MS);
+  }
+
+  #flush(): void {
+    if (this.#isOver || this.#isOthers) return;
+    try {
+      this.#hold();
+      writeState(this.#files, this.status(), this.#recovery());
+    } catch (error) {
+      // A full disk must not end a keeper.
+      this.#say({ type: 'warning', text: `cannot write ${this.#files.state}: ${errorText(error)}` });
+    }
+  }
+
+  /** What is to outlive this process: the notifiers, and the sockets that new connections go to. */
+  #outliving(): readonly HeldFile[] {
+    const { active, stage } = this.#generations;
+    if (!this.#mayCopy || stage === 'stopping' || this.#isOver) return [];
+    const notifiers = [...this.#traps.keys()].map((fd) => ({ fd, key: `notifier ${fd}` }));
+    const sockets = active.held.all().filter(({ confirmed }) => confirmed);
+    return [...notifiers, ...sockets.map(({ fd, inode }) => ({ fd, key: `socket ${inode}` }))];
+  }
+
+  #hold(): void {
+    if (!this.#isOthers && !this.#isOver) this.#holder.hold(this.#outliving());
+  }
+
+  /** What another keeper needs to go on. */
+  #recovery(): Recovery {
+    const files = this.#outliving();
+    const numbers = new Map(files.map(({ fd }, index) => [fd, holderFd(index)]));
+    const generations = this.#generations.all();
+    return newRecovery({
+      command: this.#options.command,
+      directory: this.#cwd,
+      ...(this.#setting && { origin: { identity: this.#identity ?? null, setting: this.#setting } }),
+      paused: this.#isPaused,
+      starts: this.#starts,
+      stage: this.#generations.stage,
+      workers: { asked: this.#options.workers ?? 1, now: this.#generations.workers },
+      holder: this.#holder.process ?? null,
+      notifiers: [...this.#traps].flatMap(([fd, { notifier, trap }]) => {
+        const number = numbers.get(fd);
+        return number === undefined ? [] : [{ fd: number, lastId: notifier.lastId, pending: trap.pending }];
+      }),
+      generations: generations.map((one) => one.save(one === this.#generations.active, numbers)),
+      groups: this.#groups.save(),
+    });
   }
 
   async #end(exitCode: number): Promise<void> {
@@ -574,20 +923,25 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   async #tearDown(): Promise<void> {
     clearTimeout(this.#nothingListens);
     clearTimeout(this.#stateWrite);
-    this.#trap?.stop();
+    for (const { trap } of this.#traps.values()) trap.stop();
+    this.#adopting.abort();
+    if (this.#isOthers) this.#holder.leave();
+    else await this.#holder.end();
     this.#generations.forget();
-    for (const handed of this.#generations.active.handed) this.#tryTo(() => removeSocketFile(handed));
+    if (!this.#isOthers) {
+      for (const handed of this.#generations.active.handed) this.#tryTo(() => removeSocketFile(handed));
+    }
     this.#control?.close();
     process.off('SIGCHLD', this.#onChild);
     process.off('exit', this.#onExit);
-    const notifier = this.#spawner?.notifier ?? null;
-    if (notifier !== null) this.#poller?.remove(notifier);
+    for (const fd of this.#traps.keys()) this.#poller?.remove(fd);
     if (this.#notifySocket !== undefined) this.#poller?.remove(this.#notifySocket);
     this.#poller?.close();
     await this.#spawner?.stop();
-    if (notifier !== null) close(notifier);
+    for (const fd of this.#traps.keys()) close(fd);
     if (this.#notifySocket !== undefined) close(this.#notifySocket);
-    this.#tryTo(() => removeFiles(this.#files));
+    if (this.#lock === undefined) return;
+    if (!this.#isOthers) this.#tryTo(() => removeFiles(this.#files));
     closeSync(this.#lock);
   }
 
@@ -599,6 +953,26 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       this.#say({ type: 'warning', text: errorText(error) });
     }
   }
+}
+
+/** The options, with what they do not say as the server has it. */
+function asItRuns(options: KeepOptions, { command, directory, env, root }: RunningServer): KeepOptions {
+  if (options.command.length === 0 && command.length === 0) {
+    const text = `pid ${root.pid} has a title in place of its command line; say after -- how it is started`;
+    throw new HoldfastError('ERR_HOLDFAST_ADOPT', text);
+  }
+  return {
+    ...options,
+    command: options.command.length > 0 ? options.command : command,
+    cwd: options.cwd ?? directory,
+    env: options.env ?? env,
+  };
+}
+
+/** A notifier, and who answers what comes to it. */
+interface InstalledTrap {
+  readonly notifier: SeccompNotifier;
+  readonly trap: Trap;
 }
 
 /** A service manager's socket stays open. Without CAP_NET_ADMIN newer kernels let nobody filter TCP: then who comes in the last moment takes his chance. */

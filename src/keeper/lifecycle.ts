@@ -1,6 +1,9 @@
 import { signalNumber } from '../model/signals.js';
 
-/** How a process ended. Exactly one of the two is not null. `signal` is a name such as `SIGKILL`. */
+/**
+ * How a process ended. One of the two is not null, but for a process that was adopted and of which nobody tells: then
+ * it has failed, as far as anyone knows. `signal` is a name such as `SIGKILL`.
+ */
 export interface WorkerEnd {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
@@ -130,7 +133,7 @@ export function step(before: Lifecycle, event: LifecycleEvent): Step {
 /** The exit code that stands for an end, as a shell spells it: the code, or 128 + the signal's number. */
 export function exitCodeOf(end: WorkerEnd | null): number {
   if (end === null) return 0;
-  return end.signal === null ? (end.code ?? 0) : 128 + signalNumber(end.signal);
+  return end.signal === null ? (end.code ?? 1) : 128 + signalNumber(end.signal);
 }
 
 /** How long to wait before the next start after so many failures in a row, without the random share. */

@@ -13,6 +13,7 @@ import {
   setReuseAddress,
   setReusePort,
   setV6Only,
+  socketInode,
   streamSocket,
 } from '../kernel/socket.js';
 import { formatAddress, type SocketAddress } from '../model/address.js';
@@ -136,6 +137,13 @@ function inheritedSocket(fd: Fd, name: string, held: HeldSockets): HandedSocket 
   }
   const request = { address, name, v6only: isV6Only(fd), spelling: spellingOf(address) };
   const listened = !name.startsWith(STORED_NAME);
+  const known = held.byInode(socketInode(fd));
+  if (known !== undefined) {
+    close(fd);
+    known.listened ||= listened;
+    known.inherited ||= listened;
+    return { request, held: known, inherited: true };
+  }
   const place = ownPlace(fd);
   const socket = held.add({ fd, address, place, listened, inherited: listened, programReusesPort: false });
   // A former life of ours may have left it refusing.

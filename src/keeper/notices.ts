@@ -30,6 +30,15 @@ export type Notice =
   | { readonly type: 'never-listened'; readonly pid: number; readonly addresses: readonly string[] }
   | { readonly type: 'daemonized'; readonly pids: readonly number[] }
   | { readonly type: 'restarting'; readonly inMs: number; readonly failures: number }
+  /** This keeper goes on with what another one has left. `binds`: the server's binds and listens come to it as well. */
+  | {
+      readonly type: 'adopted';
+      readonly pids: readonly number[];
+      readonly addresses: readonly string[];
+      readonly binds: boolean;
+    }
+  /** Another keeper goes on with everything. */
+  | { readonly type: 'left' }
   /** A standby serves in the place of a worker that died. */
   | { readonly type: 'promoted'; readonly pid: number }
   /** A new generation is being started. */
@@ -46,6 +55,14 @@ export type Notice =
       readonly connections: number;
       readonly complete: boolean;
     }
+  /** The former generation has nothing to do any more, and is kept for a way back. */
+  | { readonly type: 'parked'; readonly generation: number; readonly forMs: number }
+  /** A new generation dies again and again: back to the one before it. */
+  | { readonly type: 'rolling-back'; readonly generation: number; readonly deaths: number }
+  /** The former generation serves again. */
+  | { readonly type: 'rolled-back'; readonly generation: number }
+  | { readonly type: 'paused' }
+  | { readonly type: 'resumed' }
   | { readonly type: 'nothing-listens'; readonly afterMs: number }
   | { readonly type: 'stopping'; readonly signal: NodeJS.Signals }
   | { readonly type: 'killed'; readonly pids: readonly number[] }

@@ -5,6 +5,7 @@ import type { ReloadPolicy } from './generations.js';
 import type { Policy, RestartPolicy } from './lifecycle.js';
 import type { Notice } from './notices.js';
 import { parseReadiness } from './readiness.js';
+import type { ServerTarget } from './running-server.js';
 
 /** More processes than that are a slip of the pen. */
 const COUNT_MAX = 1_000;
@@ -15,6 +16,16 @@ export interface KeepOptions {
   readonly command: readonly string[];
   /** Unique among this user's keepers. Default: the name of the folder. */
   readonly name?: string;
+  /**
+   * Take over from the keeper that runs with this name, if one does: its server serves on, and is reloaded when the
+   * command or the folder is another. Default false: the name is taken.
+   */
+  readonly replace?: boolean;
+  /**
+   * Take over this server, which runs and was started without holdfast. Then an empty `command` is its own, and `cwd`,
+   * `env`, user, groups, limits and cgroup of what is started in its place are its own by default.
+   */
+  readonly adopt?: ServerTarget;
   /** Folder that the server starts in. Default: the current one. */
   readonly cwd?: string;
   /** Its environment. Default: ours. */
@@ -61,6 +72,8 @@ export interface KeepOptions {
   readonly drainQuietMs?: number;
   /** How long all that is waited for at most. Default 30,000. */
   readonly drainTimeoutMs?: number;
+  /** How long the old generation is kept, without connections, for an instant way back. Default 0. */
+  readonly parkMs?: number;
   /** Told everything from the first start on; later listeners on the Keeper miss what came before them. */
   readonly onNotice?: (notice: Notice) => void;
   /** Ends the server gracefully when aborted. */
@@ -102,6 +115,17 @@ export function reloadPolicyOf(options: KeepOptions): ReloadPolicy {
     drainWait: options.drainWait ?? 'idle',
     drainQuietMs: notNegative('drainQuietMs', options.drainQuietMs ?? 1_000),
     drainTimeoutMs: notNegative('drainTimeoutMs', options.drainTimeoutMs ?? 30_000),
+    parkMs: notNegative('parkMs', options.parkMs ?? 0),
+  };
+}
+
+/** Whom this process runs as. */
+export function ownIdentity(): Identity {
+  return {
+    uid: process.getuid?.() ?? 0,
+    gid: process.getgid?.() ?? 0,
+    groups: process.getgroups?.() ?? [],
+    user: undefined,
   };
 }
 

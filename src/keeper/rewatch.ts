@@ -5,17 +5,11 @@ import { close } from '../kernel/fd.js';
 import type { Fd } from '../kernel/libc.js';
 import { copyFdFrom } from '../kernel/pidfd.js';
 import type { EpollRegistration } from '../kernel/procfs.js';
+import { helpers } from './helpers.js';
 
 /** The server waits in bind meanwhile. */
 const TIMEOUT_MS = 2_000;
 const PROGRAM = fileURLToPath(new URL('./rewatch-process.js', import.meta.url));
-
-const running = new Set<number>();
-
-/** Whether the child is one that runs here for `rewatch`: Node itself waits for its end. */
-export function isRewatching(pid: number): boolean {
-  return running.has(pid);
-}
 
 /**
  * Makes the process's own epoll instances watch the held socket as they watch the one that it takes the place of:
@@ -45,10 +39,10 @@ async function rewatchOne(
       timeout: TIMEOUT_MS,
       stdio: ['ignore', 'ignore', 'inherit', copy, held],
     });
-    if (program.pid !== undefined) running.add(program.pid);
+    helpers.add(program.pid);
     // `error`: it could not be started.
     const [code] = await once(program, 'exit').catch(() => [null]);
-    if (program.pid !== undefined) running.delete(program.pid);
+    helpers.delete(program.pid);
     return code === 0;
   } finally {
     close(copy);

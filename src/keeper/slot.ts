@@ -7,11 +7,13 @@ import {
   type Phase,
   type Policy,
   restarts,
+  STEADY_MS,
   type Step,
   step,
   type TimerName,
   type WorkerEnd,
 } from './lifecycle.js';
+import type { SavedWorker } from './recovery.js';
 import type { Worker, WorkerHost } from './worker.js';
 
 /** Node fires a longer timer at once. */
@@ -30,7 +32,7 @@ const TIMER_EVENTS: Readonly<Record<TimerName, LifecycleEvent>> = {
 export interface SlotHost extends Pick<WorkerHost, 'held' | 'gone' | 'reapOrphans' | 'say'> {
   readonly policy: Policy;
   /** One that is not started yet. What binds and listens before its pid is known is its. */
-  readonly newWorker: (host: Omit<WorkerHost, 'predecessor'>, attempt: number) => Worker;
+  readonly newWorker: (host: Omit<WorkerHost, 'predecessor'>, attempt: number, id?: number) => Worker;
   /** @throws {HoldfastError} ERR_HOLDFAST_COMMAND */
   readonly start: (worker: Worker) => Promise<void>;
   /** A worker has served for a while. */
@@ -79,6 +81,35 @@ export class Slot {
   /** The first start. @throws {HoldfastError} ERR_HOLDFAST_COMMAND */
   async begin(): Promise<void> {
     await this.#spawn();
+  }
+
+  /** Goes on with a worker that another keeper started. */
+  adopt({ id, attempt, phase, everListened, failures, lastEnd }: SavedWorker): Worker {
+    const serves = phase !== 'starting';
+    this.#lifecycle = {
+      ...this.#lifecycle,
+      phase: serves ? 'serving' : phase,
+      everListened,
+      failures,
+      lastEnd,
+    };
+    this.#attempts = attempt - 1;
+    if (serves) this.#startTimer('steady', STEADY_MS);
+    return this.#newWorker(id);
+  }
+
+  /** What another keeper needs to go on with the worker; undefined when there is none any more. */
+  save(): SavedWorker | undefined {
+    const { phase, everListened, failures, lastEnd } = this.#lifecycle;
+    const worker = this.#worker;
+    if (worker === undefined || phase === 'ended') return undefined;
+    const { id, attempt, root, tree } = worker;
+    return {
+      ...{ id, attempt, phase, everListened, failures, lastEnd },
+      mark: tree?.mark ?? '',
+      root: root ?? null,
+      isStandby: this.isStandby,
+    };
   }
 
   dispatch(event: LifecycleEvent): void {
@@ -153,6 +184,16 @@ export class Slot {
   }
 
   async #spawn(): Promise<void> {
+    const worker = this.#newWorker();
+    try {
+      await this.#host.start(worker);
+    } catch (error) {
+      worker.notStarted();
+      throw error;
+    }
+  }
+
+  #newWorker(id?: number): Worker {
     const { held, gone, reapOrphans, say, changed } = this.#host;
     const worker: Worker = this.#host.newWorker(
       {
@@ -174,14 +215,10 @@ export class Slot {
         },
       },
       ++this.#attempts,
+      id,
     );
     this.#worker = worker;
-    try {
-      await this.#host.start(worker);
-    } catch (error) {
-      worker.notStarted();
-      throw error;
-    }
+    return worker;
   }
 
   /** A start after the first: what fails it is a failure of the server, not of ours. */

@@ -14,6 +14,7 @@ import { errorCode, HoldfastError } from '../errors.js';
 import type { Fd } from '../kernel/libc.js';
 import { tryLock } from '../kernel/lock.js';
 import type { Phase, WorkerEnd } from './lifecycle.js';
+import { encodeRecovery, type Recovery } from './recovery.js';
 import type { Stage } from './turnover.js';
 
 /** What a keeper writes down of itself, for `status` and for other keepers. */
@@ -35,6 +36,8 @@ export interface KeeperState {
   readonly generation: number;
   /** How far a reload is. */
   readonly reload: Stage;
+  /** Its processes are stopped where they are, and its clients wait. */
+  readonly paused: boolean;
   /** The first worker's first process. */
   readonly worker: { readonly pid: number; readonly startTime: number } | null;
   /** Of every generation that has any, the one that new connections go to first. */
@@ -141,9 +144,10 @@ export function lockName(name: string, files: StateFiles): Fd {
 }
 
 /** Writes the state in one step, so that a reader never sees half of it. */
-export function writeState(files: StateFiles, state: KeeperState): void {
+export function writeState(files: StateFiles, state: KeeperState, recovery: Recovery): void {
   const temporary = `${files.state}.${process.pid}`;
-  writeFileSync(temporary, `${JSON.stringify(state)}\n`, { mode: 0o600 });
+  const text = JSON.stringify({ ...state, recovery: encodeRecovery(recovery) });
+  writeFileSync(temporary, `${text}\n`, { mode: 0o600 });
   renameSync(temporary, files.state);
 }
 

@@ -125,6 +125,8 @@ export function trappedCalls(mayCopy: boolean): readonly TrappedCall[] {
 /** Answers the worker's calls of bind and listen: learns addresses, and gives held sockets back. */
 export class Trap {
   readonly #options: TrapOptions;
+  /** Calls that wait for something before they are answered. */
+  readonly #pending = new Map<bigint, Notification>();
   /** By inode. */
   readonly #bound = new Map<number, Bound>();
   /** What programs have set before bind, by inode; only where sockets cannot be copied. */
@@ -137,13 +139,33 @@ export class Trap {
     this.#options = options;
   }
 
-  /** Answers one call. To be called whenever the notifier is readable. */
-  handle(): void {
+  /** Answers one call, and gives it. To be called whenever the notifier is readable. */
+  handle(): Notification | undefined {
     const call = this.#options.notifier.receive();
-    if (call === undefined) return;
+    if (call !== undefined) this.#handle(call);
+    return call;
+  }
+
+  /** Calls that are not answered yet. */
+  get pending(): readonly Notification[] {
+    return [...this.#pending.values()];
+  }
+
+  /** Goes on with calls that another keeper has received and not answered. */
+  resume(calls: readonly Notification[]): void {
+    for (const call of calls) if (this.#options.notifier.stillWaits(call.id)) this.#handle(call);
+  }
+
+  /** Has calls run of which nobody knows any more what they are. */
+  letRun(ids: readonly bigint[]): void {
+    for (const id of ids) this.#options.notifier.answer(id, RUN);
+  }
+
+  #handle(call: Notification): void {
     try {
       const outcome = this.#decide(call);
       if (outcome instanceof Promise) {
+        this.#pending.set(call.id, call);
         outcome.then(
           (late) => this.#answer(call, late),
           (error: unknown) => this.#runAsItIs(call, error),
@@ -163,6 +185,7 @@ export class Trap {
   }
 
   #answer(call: Notification, outcome: Answer): void {
+    this.#pending.delete(call.id);
     if (!this.#stopped) this.#options.notifier.answer(call.id, outcome);
   }
 

@@ -14,7 +14,7 @@ import {
   statusField,
 } from '../kernel/procfs.js';
 import { signalNumber } from '../model/signals.js';
-import { isRewatching } from './rewatch.js';
+import { helpers } from './helpers.js';
 
 /** A process beyond doubt: numbers are used again, but not with the same start time. */
 export interface ProcessId {
@@ -43,6 +43,8 @@ export interface WorkerTreeOptions {
   readonly isOthers?: (process: ProcessId, mark: string | undefined) => boolean;
   /** Whether orphans of this keeper that tell of no worker are this one's. Default true. */
   readonly takesStrays?: () => boolean;
+  /** When the first process was started, if it is no child of this keeper: another one started it. */
+  readonly adopted?: number;
 }
 
 /** A process that has a socket open, by this number. */
@@ -62,6 +64,10 @@ export class WorkerTree {
   readonly #seen = new Map<number, number>();
   readonly #isOthers: (process: ProcessId, mark: string | undefined) => boolean;
   readonly #takesStrays: () => boolean;
+  readonly #adopted: number | undefined;
+  readonly #told = new Map<number, { readonly startTime: number; readonly mark: string }>();
+  /** Whose children the orphans of an adopted worker become. */
+  #reaper = 1;
 
   constructor({
     root,
@@ -71,7 +77,9 @@ export class WorkerTree {
     before,
     isOthers = () => false,
     takesStrays = () => true,
+    adopted,
   }: WorkerTreeOptions) {
+    this.#adopted = adopted;
     this.#isOthers = isOthers;
     this.#takesStrays = takesStrays;
     this.#before = before;
@@ -88,9 +96,10 @@ export class WorkerTree {
     const own = childrenOf(process.pid, this.#threads);
     const children = own === undefined ? lookupInAll() : listedChildren;
     const found: ProcessStat[] = [];
-    const waiting = (own === undefined ? children(process.pid) : statsOf(own)).filter((stat) =>
-      this.#isOurs(stat),
-    );
+    const waiting =
+      this.#adopted === undefined
+        ? (own === undefined ? children(process.pid) : statsOf(own)).filter((stat) => this.#isOurs(stat))
+        : this.#adoptedFrom(this.#adopted, children);
     for (let stat = waiting.pop(); stat !== undefined; stat = waiting.pop()) {
       if (stat.state === 'Z' || stat.state === 'X') continue;
       found.push(stat);
@@ -98,6 +107,32 @@ export class WorkerTree {
       waiting.push(...children(stat.pid));
     }
     return found;
+  }
+
+  /** Its value of WORKER_VARIABLE. */
+  get mark(): string {
+    return this.#mark;
+  }
+
+  /** The first process, and what was orphaned since: it went to whoever the first one is a child of. */
+  #adoptedFrom(startTime: number, children: (pid: number) => readonly ProcessStat[]): ProcessStat[] {
+    const stat = processStat(this.#root);
+    const root = stat?.startTime === startTime ? stat : undefined;
+    if (root !== undefined) this.#reaper = root.ppid;
+    const orphans = children(this.#reaper).filter((one) => {
+      if (one.pid === root?.pid) return false;
+      return this.knows(one) || (this.#mark !== '' && this.#tells(one) === this.#mark);
+    });
+    return root === undefined ? orphans : [root, ...orphans];
+  }
+
+  /** Who may be many is asked once each. */
+  #tells({ pid, startTime }: ProcessId): string {
+    const known = this.#told.get(pid);
+    if (known?.startTime === startTime) return known.mark;
+    const mark = workerMarkOf(pid) ?? '';
+    this.#told.set(pid, { startTime, mark });
+    return mark;
   }
 
   /** Whether a process that may have ended by now was seen as a member. */
@@ -128,7 +163,7 @@ export class WorkerTree {
   /** A child of the keeper is the worker's when it is the first process or an orphan from its tree. */
   #isOurs(stat: ProcessStat): boolean {
     if (stat.pid === this.#root || this.knows(stat)) return true;
-    const mark = readsMark(stat.pid);
+    const mark = workerMarkOf(stat.pid);
     if (mark === this.#mark) return true;
     if (this.#isOthers(stat, mark)) return false;
     const isOfThisKeeper = mark?.startsWith(this.#mark.slice(0, this.#mark.lastIndexOf(':') + 1));
@@ -139,7 +174,7 @@ export class WorkerTree {
     if (!this.#takesStrays()) return false;
     // Its environment is gone (titles are written over it) or closed to us; the filter it is under tells as well.
     if (seccompFilters(stat.pid) > this.#ownFilters) return true;
-    return this.#ownsOrphans && !this.#before.has(stat.pid) && !isRewatching(stat.pid);
+    return this.#ownsOrphans && !this.#before.has(stat.pid) && !helpers.has(stat.pid);
   }
 }
 
@@ -232,7 +267,8 @@ export function socketsOf(pid: number): readonly number[] {
   }
 }
 
-function readsMark(pid: number): string | undefined {
+/** The worker that a process says it is of; undefined when it says nothing, or may not be asked. */
+export function workerMarkOf(pid: number): string | undefined {
   return ifAlive(() => startEnvironment(pid, WORKER_VARIABLE), undefined);
 }
 

@@ -3,9 +3,21 @@
  *
  * `steady`: one generation, no reload. `emptying`: without overlap: the old one is being stopped first. `starting`: the
  * candidate starts and is not ready. `discarding`: it failed and is being ended. `draining`: it has taken over, the old
- * one finishes what it has. `stopping`: everything is being stopped; no reload any more.
+ * one finishes what it has. `parked`: the old one has nothing to do, and is kept for a way back. `retiring`: it is being
+ * stopped. `releasing`: the server is being stopped so that somebody else can have its port. `released`: he can.
+ * `stopping`: everything is being stopped; no reload any more.
  */
-export type Stage = 'steady' | 'emptying' | 'starting' | 'discarding' | 'draining' | 'stopping';
+export type Stage =
+  | 'steady'
+  | 'emptying'
+  | 'starting'
+  | 'discarding'
+  | 'draining'
+  | 'parked'
+  | 'retiring'
+  | 'releasing'
+  | 'released'
+  | 'stopping';
 
 /** A reload without a process in it. `turn` is its only way to change. */
 export interface Turnover {
@@ -14,6 +26,8 @@ export interface Turnover {
   readonly waiting: boolean;
   /** Whether old and new run at the same time in the reload that goes on. */
   readonly overlaps: boolean;
+  /** Whether there was a way back, and it was taken: what it came from is not kept for another one. */
+  readonly wentBack: boolean;
 }
 
 export type TurnoverEvent =
@@ -22,8 +36,14 @@ export type TurnoverEvent =
   | { readonly type: 'ready' }
   /** The candidate ended, listens elsewhere or is late. */
   | { readonly type: 'failed' }
-  /** The old generation has finished what it had, or its time is over. */
-  | { readonly type: 'drained' }
+  /** The old generation has finished what it had, or its time is over. `park`: it is to be kept for a while. */
+  | { readonly type: 'drained'; readonly park: boolean }
+  /** The old generation has been kept for long enough. */
+  | { readonly type: 'park-over' }
+  /** Back to the old generation, as long as it is not being stopped. */
+  | { readonly type: 'back-requested' }
+  /** The server is to make room for somebody else. */
+  | { readonly type: 'release-requested' }
   /** Nothing of the old generation is left. */
   | { readonly type: 'old-ended' }
   /** Nothing of the failed candidate is left. */
@@ -40,7 +60,13 @@ export type TurnoverEffect =
   /** New connections go to the candidate from now on. */
   | { readonly type: 'switch' }
   | { readonly type: 'drain-old' }
+  /** Wait with its end; `park-over` when it comes. */
+  | { readonly type: 'park-old' }
+  /** The old generation is the active one again, and what was active is the old one. */
+  | { readonly type: 'switch-back' }
   | { readonly type: 'stop-old' }
+  /** Let go of the sockets: the port is free. */
+  | { readonly type: 'let-go' }
   /** Tell those who asked for the reload how it went. */
   | { readonly type: 'answer'; readonly outcome: 'reloaded' | 'failed' | 'stopped' }
   /** Tell those who wait for the next one that there is none. */
@@ -55,7 +81,7 @@ export interface Turn {
 
 /** Before the first reload. */
 export function steady(): Turnover {
-  return { stage: 'steady', waiting: false, overlaps: true };
+  return { stage: 'steady', waiting: false, overlaps: true, wentBack: false };
 }
 
 /** What becomes of a reload by one event. The caller performs the effects in order. */
@@ -82,16 +108,49 @@ export function turn(before: Turnover, event: TurnoverEvent): Turn {
         ? over(before, [{ type: 'answer', outcome: 'failed' }])
         : unchanged(before);
     case 'drained':
-      return before.stage === 'draining'
-        ? { turnover: before, effects: [{ type: 'stop-old' }] }
+      if (before.stage !== 'draining') return unchanged(before);
+      return event.park && !before.waiting && !before.wentBack
+        ? { turnover: { ...before, stage: 'parked' }, effects: [{ type: 'park-old' }] }
+        : retire(before);
+    case 'park-over':
+      return before.stage === 'parked' ? retire(before) : unchanged(before);
+    case 'back-requested':
+      if (before.wentBack || (before.stage !== 'draining' && before.stage !== 'parked'))
+        return unchanged(before);
+      return {
+        turnover: { ...before, stage: 'draining', wentBack: true },
+        effects: [{ type: 'switch-back' }, { type: 'drain-old' }],
+      };
+    case 'release-requested':
+      return before.stage === 'steady'
+        ? { turnover: { ...before, stage: 'releasing', overlaps: false }, effects: [{ type: 'stop-old' }] }
         : unchanged(before);
     case 'old-ended':
-      if (before.stage === 'emptying') {
-        return { turnover: { ...before, stage: 'starting' }, effects: [{ type: 'start-successor' }] };
-      }
-      return before.stage === 'draining' ? over(before, []) : unchanged(before);
+      return oldEnded(before);
     case 'stop-requested':
       return stopped(before);
+  }
+}
+
+function retire(before: Turnover): Turn {
+  return { turnover: { ...before, stage: 'retiring' }, effects: [{ type: 'stop-old' }] };
+}
+
+function oldEnded(before: Turnover): Turn {
+  switch (before.stage) {
+    case 'emptying':
+      return { turnover: { ...before, stage: 'starting' }, effects: [{ type: 'start-successor' }] };
+    case 'releasing': {
+      const turnover: Turnover = { ...before, stage: 'released', waiting: false };
+      const effects: readonly TurnoverEffect[] = [{ type: 'let-go' }];
+      return { turnover, effects: before.waiting ? [...effects, { type: 'ask-again' }] : effects };
+    }
+    case 'draining':
+    case 'parked':
+    case 'retiring':
+      return over(before, []);
+    default:
+      return unchanged(before);
   }
 }
 
@@ -101,10 +160,20 @@ function requested(before: Turnover, request: Request): Turn {
   switch (before.stage) {
     case 'steady':
       return start(before, request);
+    case 'released':
+      // Nobody of it runs.
+      return start(before, { ...request, dead: true });
+    case 'parked': {
+      // Whoever is kept for a way back stands in the way of the next.
+      const { turnover, effects } = retire(before);
+      return { turnover: { ...turnover, waiting: true }, effects };
+    }
     case 'emptying':
     case 'starting':
     case 'discarding':
     case 'draining':
+    case 'retiring':
+    case 'releasing':
       return unchanged({ ...before, waiting: true });
     case 'stopping':
       return { turnover: before, effects: [{ type: 'turn-away' }] };
@@ -122,7 +191,7 @@ function start(before: Turnover, { overlap, dead }: Request): Turn {
 
 function over(before: Turnover, effects: readonly TurnoverEffect[]): Turn {
   return {
-    turnover: { ...before, stage: 'steady', waiting: false },
+    turnover: { ...before, stage: 'steady', waiting: false, wentBack: false },
     effects: before.waiting ? [...effects, { type: 'ask-again' }] : effects,
   };
 }
@@ -133,6 +202,9 @@ function stopped(before: Turnover): Turn {
   switch (before.stage) {
     case 'steady':
     case 'stopping':
+    case 'retiring':
+    case 'releasing':
+    case 'released':
       return { turnover, effects: away };
     case 'emptying':
       return { turnover, effects: [{ type: 'answer', outcome: 'stopped' }, ...away] };
@@ -147,6 +219,7 @@ function stopped(before: Turnover): Turn {
         ],
       };
     case 'draining':
+    case 'parked':
       return { turnover, effects: [{ type: 'stop-old' }, ...away] };
   }
 }

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorCode } from '../errors.js';
 
@@ -22,6 +22,19 @@ export function cgroupPathById(id: bigint): string | undefined {
     for (const child of foldersIn(folder)) paths.push(join(path, child));
   }
   return undefined;
+}
+
+/** The process's cgroup v2, as a path below its mount; undefined where it is not told. @see cgroups(7) */
+export function cgroupOf(pid: number): string | undefined {
+  const text = unlessUnseen(() => readFileSync(`/proc/${pid}/cgroup`, 'utf8'));
+  return /^0::(\/.*)$/m.exec(text ?? '')?.[1];
+}
+
+/** Moves a process into a cgroup v2. @throws {Error} EACCES, ENOENT, EOPNOTSUPP: it takes no processes. */
+export function moveToCgroup(pid: number, path: string): void {
+  const mount = unifiedMount();
+  if (mount === undefined || cgroupOf(pid) === path) return;
+  writeFileSync(join(mount, path, 'cgroup.procs'), `${pid}`);
 }
 
 /** Where cgroup v2 is mounted: /sys/fs/cgroup, or beside the older kind. @see proc_pid_mountinfo(5) */

@@ -13,6 +13,8 @@ const EVENT_SIZE = process.arch === 'x64' ? 12 : 16;
 const EVENT_DATA = process.arch === 'x64' ? 4 : 8;
 
 export const EPOLLIN = 1;
+/** Always told, asked for or not: nobody is left at the other end. */
+export const EPOLLHUP = 0x10;
 
 /** What is watched for, and what the watcher gets back with an event. */
 export interface EpollInterest {
@@ -39,11 +41,12 @@ export function removeFromEpoll(epoll: Fd, fd: Fd): void {
   check('epoll_ctl', epollCtl(epoll, EPOLL_CTL_DEL, fd, Buffer.alloc(EVENT_SIZE)));
 }
 
-/** Sleeps in a thread of libuv's pool until something is ready, and gives the `data` of each. @see epoll_wait(2) */
-export async function waitForEpoll(epoll: Fd): Promise<readonly bigint[]> {
+/** Sleeps in a thread of libuv's pool until something is ready, and gives what is. @see epoll_wait(2) */
+export async function waitForEpoll(epoll: Fd): Promise<readonly EpollInterest[]> {
   const events = Buffer.alloc(EVENTS_MAX * EVENT_SIZE);
   const count = await epollWait(epoll, events, EVENTS_MAX, -1);
-  return Array.from({ length: Math.max(0, count) }, (_, at) =>
-    events.readBigUInt64LE(at * EVENT_SIZE + EVENT_DATA),
-  );
+  return Array.from({ length: Math.max(0, count) }, (_, at) => ({
+    events: events.readUInt32LE(at * EVENT_SIZE),
+    data: events.readBigUInt64LE(at * EVENT_SIZE + EVENT_DATA),
+  }));
 }

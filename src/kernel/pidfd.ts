@@ -1,5 +1,12 @@
 import { close } from './fd.js';
-import { check, type Fd, syscall } from './libc.js';
+import { check, declare, type Fd, syscall } from './libc.js';
+import { type ChildEnd, endOf } from './process.js';
+import { processStat } from './procfs.js';
+
+const ioctl = declare('int ioctl(int fd, unsigned long request, void *argument)');
+
+const PIDFD_GET_INFO = 0xc040ff0b;
+const PIDFD_INFO_EXIT = 8n;
 
 /**
  * An fd that names this process for ever, whatever becomes of its number. Readable when the process has ended.
@@ -68,4 +75,20 @@ export function mayCopyFds(): boolean {
 /** Sends a signal to exactly that process. @throws {SyscallError} ESRCH, EPERM @see pidfd_send_signal(2) */
 export function pidfdSignal(pidfd: Fd, signal: number): void {
   check('pidfd_send_signal', syscall('pidfdSendSignal', pidfd, signal, 0, 0));
+}
+
+/**
+ * How a process that is no child of ours has ended; undefined while it runs, and where nobody tells: it has been reaped
+ * on a kernel before Linux 6.15, or is another user's.
+ *
+ * @see PIDFD_GET_INFO in ioctl_pidfd(2); the last field of proc_pid_stat(5)
+ */
+export function pidfdEnd(pidfd: Fd, pid: number): ChildEnd | undefined {
+  const info = Buffer.alloc(64);
+  info.writeBigUInt64LE(PIDFD_INFO_EXIT, 0);
+  const told = ioctl(pidfd, PIDFD_GET_INFO, info) === 0 && (info.readBigUInt64LE(0) & PIDFD_INFO_EXIT) !== 0n;
+  if (told) return endOf(info.readInt32LE(60));
+  // Until its parent has reaped it, the number is still its own.
+  const stat = processStat(pid);
+  return stat?.state === 'Z' ? endOf(stat.exitStatus) : undefined;
 }

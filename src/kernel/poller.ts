@@ -1,4 +1,4 @@
-import { addToEpoll, createEpoll, EPOLLIN, removeFromEpoll, waitForEpoll } from './epoll.js';
+import { addToEpoll, createEpoll, EPOLLHUP, EPOLLIN, removeFromEpoll, waitForEpoll } from './epoll.js';
 import { close } from './fd.js';
 import { check, declare, declareAsync, type Fd } from './libc.js';
 
@@ -17,7 +17,7 @@ const CLOEXEC = 0o2000000;
 export class Poller {
   readonly #epoll: Fd;
   readonly #wake: Fd;
-  readonly #callbacks = new Map<Fd, () => void>();
+  readonly #callbacks = new Map<Fd, (isOver: boolean) => void>();
   #open = true;
 
   constructor() {
@@ -27,8 +27,11 @@ export class Poller {
     void this.#run();
   }
 
-  /** Calls back whenever the fd is readable, as long as it is (level-triggered). */
-  add(fd: Fd, whenReadable: () => void): void {
+  /**
+   * Calls back whenever the fd is readable, as long as it is (level-triggered). `isOver`: there is nothing to read, and
+   * never will be.
+   */
+  add(fd: Fd, whenReadable: (isOver: boolean) => void): void {
     this.#callbacks.set(fd, whenReadable);
     addToEpoll(this.#epoll, fd, { events: EPOLLIN, data: BigInt(fd) });
   }
@@ -60,10 +63,10 @@ export class Poller {
 
   async #run(): Promise<void> {
     while (this.#open) {
-      for (const fd of await waitForEpoll(this.#epoll)) {
+      for (const { events, data } of await waitForEpoll(this.#epoll)) {
         if (!this.#open) break;
         try {
-          this.#callbacks.get(Number(fd))?.();
+          this.#callbacks.get(Number(data))?.((events & (EPOLLIN | EPOLLHUP)) === EPOLLHUP);
         } catch (error) {
           // One callback's fault must not end the watch for all.
           setImmediate(() => {

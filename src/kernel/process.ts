@@ -42,9 +42,13 @@ export interface ChildEnd {
 export function reap(pid: number): ChildEnd | undefined {
   const status = Buffer.alloc(4);
   if (nativeWait4(pid, status, WNOHANG, null) !== pid) return undefined;
-  const value = status.readInt32LE(0);
-  const signal = value & 0x7f;
-  return signal === 0 ? { code: (value >> 8) & 0xff, signal: null } : { code: null, signal };
+  return endOf(status.readInt32LE(0));
+}
+
+/** What a wait status says. @see WIFEXITED in wait(2) */
+export function endOf(status: number): ChildEnd {
+  const signal = status & 0x7f;
+  return signal === 0 ? { code: (status >> 8) & 0xff, signal: null } : { code: null, signal };
 }
 
 /** Whom a process runs as. */

@@ -1,5 +1,5 @@
 import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
-import { errorCode } from '../errors.js';
+import { errorCode, isForbidden } from '../errors.js';
 
 /** One process, as /proc/PID/stat tells it. @see proc(5) */
 export interface ProcessStat {
@@ -21,6 +21,8 @@ export interface ProcessStat {
   readonly threads: number;
   /** Whether it is a thread of the kernel, which has no program. */
   readonly isKernelThread: boolean;
+  /** Its wait status once it is a zombie; 0 for those who may not look into it. */
+  readonly exitStatus: number;
 }
 
 /** In include/linux/sched.h. */
@@ -46,6 +48,7 @@ export function processStat(pid: number | 'self'): ProcessStat | undefined {
     startTime: number(22),
     threads: number(20),
     isKernelThread: (number(9) & PF_KTHREAD) !== 0,
+    exitStatus: number(52),
   };
 }
 
@@ -101,7 +104,7 @@ function hasChildrenLists(): boolean {
 /** A field of /proc/PID/status such as `Tgid`; undefined when it or the process is not there. */
 export function statusField(pid: number | 'self', field: string): string | undefined {
   const text = readOrGone(`/proc/${pid}/status`);
-  return text === undefined ? undefined : new RegExp(`^${field}:\\s*(.*)$`, 'm').exec(text)?.[1];
+  return text === undefined ? undefined : new RegExp(`^${field}:[ \\t]*(.*)$`, 'm').exec(text)?.[1];
 }
 
 /** Bits of the capability sets in /proc/PID/status. @see capabilities(7) */
@@ -252,6 +255,17 @@ export function startEnvironment(pid: number, name: string): string | undefined 
   return entry === undefined ? undefined : utf8(entry.slice(name.length + 1));
 }
 
+/** The whole environment that the process was started with, as far as its memory still has it. */
+export function startVariables(pid: number): Readonly<Record<string, string>> {
+  const entries = utf8(readOrGone(`/proc/${pid}/environ`) ?? '').split('\0');
+  return Object.fromEntries(
+    entries.flatMap((entry) => {
+      const at = entry.indexOf('=');
+      return at > 0 ? [[entry.slice(0, at), entry.slice(at + 1)]] : [];
+    }),
+  );
+}
+
 /** Room for one read of most files in /proc; what is longer is read on. */
 const page = Buffer.allocUnsafe(1 << 16);
 
@@ -294,6 +308,26 @@ function orGone<T>(read: () => T): T | undefined {
   } catch (error) {
     const code = errorCode(error);
     if (code === 'ENOENT' || code === 'ESRCH') return undefined;
+    throw error;
+  }
+}
+
+/** A system call in which a thread waits. */
+export interface WaitingCall {
+  readonly nr: number;
+  /** As the kernel passes them: unsigned. */
+  readonly args: readonly bigint[];
+}
+
+/** The system call in which the thread waits; undefined when it runs, has ended or may not be looked into. */
+export function waitingCall(pid: number, tid: number): WaitingCall | undefined {
+  try {
+    const text = readOrGone(`/proc/${pid}/task/${tid}/syscall`) ?? '';
+    const [nr, ...args] = text.trim().split(' ');
+    // `running` has no arguments; -1 is a wait outside any call.
+    return args.length < 6 ? undefined : { nr: Number(nr), args: args.slice(0, 5).map(BigInt) };
+  } catch (error) {
+    if (isForbidden(error)) return undefined;
     throw error;
   }
 }

@@ -9,6 +9,7 @@ import {
 } from './libc.js';
 import { type BpfInstruction, socketProgram } from './socket.js';
 
+const poll = declare('int poll(void *fds, unsigned long count, int timeout)');
 const ioctl = declare('int ioctl(int fd, unsigned long request, void *argument)');
 
 const SECCOMP_SET_MODE_FILTER = 1;
@@ -24,8 +25,13 @@ const NOTIF_SEND = 0xc0182101;
 const NOTIF_ID_VALID = 0x40082102;
 const NOTIF_ADDFD = 0x40182103;
 const NOTIF_SIZE = 80;
+const POLLIN = 1;
 const RESPONSE_CONTINUE = 1;
 const ADDFD_SETFD = 1;
+
+/** How many numbers before and after the last known one are tried: 1 ms. */
+const IDS_BEFORE = 64;
+const IDS_AFTER = 4096;
 
 const AUDIT_ARCH = { x64: 0xc000003e, arm64: 0xc00000b7 } as const;
 const EINVAL = 22;
@@ -109,18 +115,46 @@ export interface Notifier {
 /** The kernel's notifier; `fd` is what `installTrap` gave. */
 export class SeccompNotifier implements Notifier {
   readonly #fd: Fd;
+  #lastId: bigint;
 
-  constructor(fd: Fd) {
+  /** `lastId`: the last that a former owner has seen; 0: none. */
+  constructor(fd: Fd, lastId = 0n) {
     this.#fd = fd;
+    this.#lastId = lastId;
+  }
+
+  get lastId(): bigint {
+    return this.#lastId;
+  }
+
+  /** Whether a call waits to be received. */
+  isReadable(): boolean {
+    const request = Buffer.alloc(8);
+    request.writeInt32LE(this.#fd, 0);
+    request.writeInt16LE(POLLIN, 4);
+    return poll(request, 1, 0) > 0 && (request.readInt16LE(6) & POLLIN) !== 0;
   }
 
   receive(): Notification | undefined {
     const notification = Buffer.alloc(NOTIF_SIZE);
     if (ioctl(this.#fd, NOTIF_RECV, notification) === -1) return undefined;
+    this.#lastId = notification.readBigUInt64LE(0);
     const call = callOf(notification.readInt32LE(16));
     if (call === undefined) return undefined;
     const args = [0, 1, 2, 3, 4].map((index) => notification.readBigUInt64LE(32 + index * 8));
-    return { id: notification.readBigUInt64LE(0), tid: notification.readUInt32LE(8), call, args };
+    return { id: this.#lastId, tid: notification.readUInt32LE(8), call, args };
+  }
+
+  /**
+   * Calls that were received by an owner who has died before he answered them: the kernel gives them to nobody else, but
+   * numbers them in order. Only to be asked before the first `receive`.
+   */
+  unanswered(): readonly bigint[] {
+    if (this.#lastId === 0n) return [];
+    const from = this.#lastId - BigInt(IDS_BEFORE);
+    return Array.from({ length: IDS_BEFORE + IDS_AFTER }, (_, index) =>
+      BigInt.asUintN(64, from + BigInt(index)),
+    ).filter((id) => this.stillWaits(id));
   }
 
   stillWaits(id: bigint): boolean {
@@ -193,7 +227,8 @@ function bodyOf(
   }
 }
 
-function callOf(nr: number): TrappedCall | undefined {
+/** Undefined for a call that is never trapped. */
+export function callOf(nr: number): TrappedCall | undefined {
   const calls: readonly (TrappedCall & SyscallName)[] = ['bind', 'listen', 'setsockopt'];
   return calls.find((call) => syscallNumber(call) === nr);
 }

@@ -33,12 +33,12 @@ testNeeding('cc')('what a server executes does not inherit its close-on-exec lis
   const port = await freePort();
   const { command } = trap('exec-after-bind');
   const bare = start(command(port));
-  const expected = filesOf(Number((await bare.line(SLEEPER))[1]));
+  const expected = await settledFiles(Number((await bare.line(SLEEPER))[1]));
   await bare.stop();
   const keeper = startKeeper(command(port));
   for (let starts = 0; starts < 3; starts++) {
     const sleeper = Number((await keeper.process.line(SLEEPER, { after: starts }))[1]);
-    expect(filesOf(sleeper)).toEqual(expected);
+    expect(await settledFiles(sleeper)).toEqual(expected);
     await keeper.holding();
     expect(openFiles(sleeper).map((file) => file.inode)).not.toContain(listeningInode(port));
     if (starts < 2) await keeper.crash();

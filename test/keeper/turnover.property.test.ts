@@ -13,7 +13,11 @@ const anyEvent: fc.Arbitrary<TurnoverEvent> = fc.oneof(
   fc.constantFrom<TurnoverEvent>(
     { type: 'ready' },
     { type: 'failed' },
-    { type: 'drained' },
+    { type: 'drained', park: false },
+    { type: 'drained', park: true },
+    { type: 'park-over' },
+    { type: 'back-requested' },
+    { type: 'release-requested' },
     { type: 'old-ended' },
     { type: 'candidate-ended' },
     { type: 'stop-requested' },
@@ -70,10 +74,15 @@ function whatHappens(
         ? { world: { ...world, candidate: false }, event }
         : undefined;
     case 'drained':
+    case 'park-over':
       return world.old ? { world, event } : undefined;
     case 'old-ended':
       if (world.old) return { world: { ...world, old: false }, event };
-      return stage === 'emptying' ? { world: { ...world, active: false }, event } : undefined;
+      return stage === 'emptying' || stage === 'releasing'
+        ? { world: { ...world, active: false }, event }
+        : undefined;
+    case 'back-requested':
+    case 'release-requested':
     case 'stop-requested':
       return { world, event };
   }
@@ -103,10 +112,15 @@ function perform([turnover, world]: [Turnover, World], effect: TurnoverEffect): 
       expect([world.candidate, world.old]).toEqual([true, false]);
       return [turnover, { ...world, candidate: false, old: true }];
     case 'drain-old':
+    case 'park-old':
+    case 'switch-back':
       expect(world.old).toBe(true);
       return [turnover, world];
+    case 'let-go':
+      expect([world.active, world.candidate, world.old]).toEqual([false, false, false]);
+      return [turnover, world];
     case 'stop-old':
-      expect(world.old || turnover.stage === 'emptying').toBe(true);
+      expect(world.old || turnover.stage === 'emptying' || turnover.stage === 'releasing').toBe(true);
       return [turnover, world];
     case 'answer':
       return [turnover, { ...world, asked: 0 }];
@@ -121,6 +135,7 @@ function perform([turnover, world]: [Turnover, World], effect: TurnoverEffect): 
 function expectSound({ stage, waiting, overlaps }: Turnover, world: World): void {
   // The one that serves is never let go of but to start its successor.
   if (overlaps && stage !== 'stopping') expect(world.active).toBe(true);
+  if (stage === 'parked') expect([world.old, waiting]).toEqual([true, false]);
   if (stage === 'steady') expect([world.candidate, world.old, world.asked]).toEqual([false, false, 0]);
   if (stage !== 'stopping') expect(waiting).toBe(world.waiting > 0);
   else expect([world.asked, world.waiting]).toEqual([0, 0]);

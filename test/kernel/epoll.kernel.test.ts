@@ -35,5 +35,5 @@ test('a registration in epoll goes with the file, not with the number, and can b
   const client = connect(port, '127.0.0.1');
   onTestFinished(() => void client.destroy());
   await once(client, 'connect');
-  expect(await waitForEpoll(epoll)).toEqual([DATA]);
+  expect(await waitForEpoll(epoll)).toEqual([{ events: EPOLLIN, data: DATA }]);
 });

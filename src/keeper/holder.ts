@@ -1,0 +1,125 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import type { Fd } from '../kernel/libc.js';
+import { processStat } from '../kernel/procfs.js';
+import { FIRST_FD } from './hand-over.js';
+import { helpers } from './helpers.js';
+import type { ProcessId } from './tree.js';
+
+/** How long a dead keeper's successor has to come. Until then binds of the server wait, afterwards they fail. */
+export const HOLDER_LIFE_S = 300;
+
+const SHORT_LIFE_MS = 1_000;
+const FAILURES_MAX = 5;
+
+/** The word by which its command line tells what it is; the keeper's name follows it. */
+export const HOLDER_WORD = 'holdfast-holder';
+
+/** An fd of ours, and what tells its file from any other that has had the number. */
+export interface HeldFile {
+  readonly fd: Fd;
+  readonly key: string;
+}
+
+/**
+ * A process that does nothing but have fds open, so that they outlive the keeper: the notifier, by which calls of the
+ * server wait for the next keeper, and the held sockets. It has them from its start. Its standard input is a pipe of
+ * the keeper's: when that has gone, it stays for a while.
+ */
+export class Holder {
+  readonly #name: string;
+  readonly #died: () => void;
+  #child: ChildProcess | undefined;
+  #files: readonly HeldFile[] = [];
+  #failures = 0;
+
+  /** `died`: it was ended by somebody else. */
+  constructor(name: string, died: () => void) {
+    this.#name = name;
+    this.#died = died;
+  }
+
+  /** Has it hold these, in their order by the numbers that `holderFd` gives, and nothing else. */
+  hold(files: readonly HeldFile[]): void {
+    if (this.#isSame(files)) return;
+    const former = this.#child;
+    this.#child = undefined;
+    this.#files = files;
+    if (files.length > 0) this.#start(files.map(({ fd }) => fd));
+    // Only now: at every moment somebody has the notifier.
+    former?.kill('SIGKILL');
+  }
+
+  /** Leaves it to the next keeper. */
+  leave(): void {
+    this.#child?.stdin?.destroy();
+    this.#child = undefined;
+    this.#files = [];
+  }
+
+  /** Undefined when there is none. */
+  get process(): ProcessId | undefined {
+    const pid = this.#child?.pid;
+    if (pid === undefined) return undefined;
+    const startTime = processStat(pid)?.startTime;
+    return startTime === undefined ? undefined : { pid, startTime };
+  }
+
+  /** Ends it, and settles when it has closed everything. */
+  async end(): Promise<void> {
+    const child = this.#child;
+    this.#child = undefined;
+    this.#files = [];
+    if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const exit = once(child, 'exit');
+    child.kill('SIGKILL');
+    await exit;
+  }
+
+  #isSame(files: readonly HeldFile[]): boolean {
+    const isRunning = this.#child !== undefined || files.length === 0;
+    const isAll = files.length === this.#files.length;
+    return isRunning && isAll && files.every(({ key }, index) => key === this.#files[index]?.key);
+  }
+
+  #start(fds: readonly Fd[]): void {
+    const [file, ...args] = commandFor(this.#name);
+    const child = spawn(file, args, {
+      // It pins no folder and has no terminal.
+      cwd: '/',
+      detached: true,
+      stdio: ['pipe', 'ignore', 'ignore', ...fds],
+    });
+    this.#child = child;
+    helpers.add(child.pid);
+    // A holder must keep no program alive; that of the library's user may have nothing else to do.
+    child.unref();
+    (child.stdin as (typeof child)['stdin'] & { unref?: () => void }).unref?.();
+    child.stdin?.on('error', () => undefined); // EPIPE: nothing is ever written
+    const since = performance.now();
+    const over = (): void => {
+      helpers.delete(child.pid);
+      if (this.#child !== child) return;
+      this.#child = undefined;
+      this.#files = [];
+      this.#failures = performance.now() - since < SHORT_LIFE_MS ? this.#failures + 1 : 0;
+      // Where it cannot live there is none.
+      if (this.#failures < FAILURES_MAX) this.#died();
+    };
+    child.once('exit', over).once('error', over);
+  }
+}
+
+function commandFor(name: string): readonly [string, ...string[]] {
+  if (existsSync('/bin/sh')) {
+    return ['/bin/sh', '-c', `read -r _; exec sleep ${HOLDER_LIFE_S}`, `${HOLDER_WORD}:${name}`];
+  }
+  const wait = `process.stdin.resume().on('end', () => setTimeout(() => {}, ${HOLDER_LIFE_S * 1000}))`;
+  return [process.execPath, '-e', wait, `${HOLDER_WORD}:${name}`];
+}
+
+/** The number that the holder has the fd by which was the `index`th. */
+export function holderFd(index: number): Fd {
+  return FIRST_FD + index;
+}

@@ -1,0 +1,198 @@
+import { HoldfastError, isForbidden } from '../errors.js';
+import { cgroupOf, moveToCgroup } from '../kernel/cgroup.js';
+import { walkSockets } from '../kernel/fd-walk.js';
+import type { Fd } from '../kernel/libc.js';
+import { type ResourceLimit, resourceLimits, setResourceLimits, ulimitLines } from '../kernel/limits.js';
+import { copyFdFrom } from '../kernel/pidfd.js';
+import {
+  commandLine,
+  linkOrGone,
+  networkNamespace,
+  processStat,
+  startVariables,
+  statusField,
+} from '../kernel/procfs.js';
+import { localAddress, reusesPort, socketInode } from '../kernel/socket.js';
+import { placeOf } from './child-socket.js';
+import type { Estate } from './estate.js';
+import { type Identity, ownIdentity } from './options.js';
+import { newRecovery, type SavedSocket } from './recovery.js';
+import { knownKeepers } from './state.js';
+import { listenersOrNone } from './strangers.js';
+import { fdsOrUnknown, isAlive, type ProcessId, socketsOf, WorkerTree } from './tree.js';
+
+/** Which server that runs: by a port that it listens on, or by its first process. */
+export type ServerTarget = { readonly port: number } | { readonly pid: number };
+
+/** What a process was given beside its command, and what is started in its place is to have too. */
+export interface ProcessSetting {
+  /** By number of the resource. @see getrlimit(2) */
+  readonly limits: readonly ResourceLimit[];
+  /** Path of its cgroup below the mount of version 2; null: not told. */
+  readonly cgroup: string | null;
+}
+
+/** A server that was started without holdfast. */
+export interface RunningServer {
+  readonly root: ProcessId;
+  readonly command: readonly string[];
+  readonly directory: string;
+  readonly env: Readonly<Record<string, string>>;
+  /** Undefined: whom we run as ourselves. */
+  readonly identity: Identity | undefined;
+  readonly setting: ProcessSetting;
+}
+
+/**
+ * Finds the server, and how it was started.
+ *
+ * @throws {HoldfastError} ERR_HOLDFAST_ADOPT: there is none, it is kept already, several processes may be meant, or we
+ *   may not look into it.
+ */
+export function findServer(target: ServerTarget): RunningServer {
+  const pid = 'pid' in target ? target.pid : rootAt(target.port);
+  const stat = processStat(pid);
+  if (stat === undefined || stat.state === 'Z') throw cannot(`there is no process ${pid}`);
+  try {
+    if (networkNamespace(pid) !== networkNamespace('self')) {
+      throw cannot(`pid ${pid} is in another network namespace; run holdfast adopt in there (nsenter)`);
+    }
+    const directory = linkOrGone(`/proc/${pid}/cwd`);
+    if (directory === undefined) throw cannot(`pid ${pid} has ended`);
+    return {
+      root: { pid, startTime: stat.startTime },
+      command: commandOf(pid),
+      directory,
+      env: startVariables(pid),
+      identity: identityOfProcess(pid),
+      setting: { limits: resourceLimits(pid), cgroup: cgroupOf(pid) ?? null },
+    };
+  } catch (error) {
+    if (!isForbidden(error)) throw error;
+    throw cannot(notOurs(pid), error);
+  }
+}
+
+/**
+ * Copies the listening sockets of a server.
+ *
+ * @throws {HoldfastError} ERR_HOLDFAST_ADOPT: it has none, or they may not be copied.
+ */
+export function estateOf({ root, command, directory }: RunningServer, workers: number): Estate {
+  const tree = new WorkerTree({
+    ...{ root: root.pid, mark: '', spawnerThread: 0, ownsOrphans: false, before: new Set<number>() },
+    adopted: root.startTime,
+  });
+  const sockets = new Map<number, Fd>();
+  const saved: SavedSocket[] = [];
+  const listening = new Set(listenersOrNone().map(({ inode }) => inode));
+  for (const { pid } of tree.members()) {
+    for (const inode of socketsOf(pid)) {
+      if (!listening.has(inode) || sockets.has(inode)) continue;
+      const fd = copyOf(pid, inode);
+      const address = fd === undefined ? undefined : localAddress(fd);
+      if (fd === undefined || address === undefined || address.family === 'unix') continue;
+      sockets.set(inode, fd);
+      saved.push({
+        ...{ inode: socketInode(fd), address, place: placeOf(fd, address), confirmed: true, refusing: false },
+        ...{ programReusesPort: reusesPort(fd), backlog: undefined, holderFd: null, claims: [1] },
+      });
+    }
+  }
+  if (sockets.size === 0) throw cannot(`pid ${root.pid} listens on no TCP port`);
+  const worker = {
+    ...{ id: 1, attempt: 1, mark: '', root, phase: 'serving' as const, everListened: true, failures: 0 },
+    ...{ lastEnd: null, isStandby: false },
+  };
+  const recovery = newRecovery({
+    ...{ command, directory, starts: 1, stage: 'steady', holder: null, notifiers: [], groups: [] },
+    workers: { asked: workers, now: workers },
+    generations: [{ number: 1, active: true, workers: [worker], sockets: saved }],
+  });
+  return { recovery, notifiers: [], sockets, strays: [] };
+}
+
+/** What a shell does before the program begins: what it can set itself, and stop until the rest is. */
+export function linesBefore({ limits }: ProcessSetting): readonly string[] {
+  return [...ulimitLines(limits), 'kill -STOP $$'];
+}
+
+/** Gives a process that has stopped itself what another one has. @throws {Error} EPERM, EACCES */
+export function applySetting(pid: number, { limits, cgroup }: ProcessSetting): void {
+  setResourceLimits(pid, limits);
+  if (cgroup !== null) moveToCgroup(pid, cgroup);
+}
+
+/** Of those that have the socket the one that the others come from. */
+function rootAt(port: number): number {
+  const inodes = new Set(listenersOrNone(port).map(({ inode }) => inode));
+  if (inodes.size === 0) throw cannot(`nobody listens on port ${port}`);
+  const keeper = knownKeepers().find(
+    (known) => isAlive(known) && known.sockets.some(({ inode }) => inodes.has(inode)),
+  );
+  if (keeper !== undefined) throw cannot(`port ${port} is kept by holdfast already, as "${keeper.name}"`);
+  const { holders, hiddenPids } = walkSockets(inodes);
+  const pids = new Set([...holders.values()].flat().map(({ pid }) => pid));
+  if (pids.has(1) && pids.size > 1) pids.delete(1);
+  const roots = [...pids].filter((pid) => !ancestors(pid).some((parent) => pids.has(parent)));
+  const [root] = roots;
+  if (root === undefined) {
+    const why = hiddenPids.length > 0 ? '; run holdfast as root' : '';
+    throw cannot(`no process that has port ${port} may be seen by this user${why}`);
+  }
+  if (roots.length > 1) {
+    const list = roots.map((pid) => `pid:${pid} (${commandLine(pid).join(' ')})`).join(', ');
+    throw cannot(`several servers have port ${port}: ${list}; name one of them`);
+  }
+  return root;
+}
+
+function ancestors(pid: number): readonly number[] {
+  const found: number[] = [];
+  for (let at = processStat(pid)?.ppid ?? 0; at > 1; at = processStat(at)?.ppid ?? 0) found.push(at);
+  return found;
+}
+
+/** Some servers write a title over their arguments; then only the user knows the command. */
+function commandOf(pid: number): readonly string[] {
+  const command = commandLine(pid);
+  const [first = ''] = command;
+  return command.length === 1 && /\s/.test(first) ? [] : command;
+}
+
+function identityOfProcess(pid: number): Identity | undefined {
+  const numbers = (field: string): readonly number[] =>
+    (statusField(pid, field) ?? '').split(/\s+/).filter(Boolean).map(Number);
+  const [, uid = 0] = numbers('Uid');
+  const [, gid = 0] = numbers('Gid');
+  const identity = { uid, gid, groups: numbers('Groups'), user: undefined };
+  const own = ownIdentity();
+  const isOwn =
+    own.uid === uid &&
+    own.gid === gid &&
+    [...own.groups].sort().join() === [...identity.groups].sort().join();
+  if (isOwn) return undefined;
+  if (own.uid !== 0)
+    throw cannot(
+      `pid ${pid} runs as user ${uid}, and what is started in its place must too: run holdfast as root`,
+    );
+  return identity;
+}
+
+function copyOf(pid: number, inode: number): Fd | undefined {
+  const [fd] = fdsOrUnknown(pid, inode) ?? [];
+  try {
+    return fd === undefined ? undefined : copyFdFrom(pid, fd);
+  } catch (error) {
+    if (!isForbidden(error)) throw error;
+    throw cannot(notOurs(pid), error);
+  }
+}
+
+function notOurs(pid: number): string {
+  return `pid ${pid} may not be looked into: it is another user's, gained privileges, or kernel.yama.ptrace_scope is not 0; run holdfast as root`;
+}
+
+function cannot(text: string, cause?: unknown): HoldfastError {
+  return new HoldfastError('ERR_HOLDFAST_ADOPT', text, cause);
+}

@@ -1,0 +1,266 @@
+import { chmodSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { bodyOf } from '../support/http.js';
+import { type RunningKeeper, startKeeper } from '../support/keeper.js';
+import { startLoad } from '../support/load.js';
+import { testNeeding } from '../support/needing.js';
+import { freePort } from '../support/ports.js';
+import { isAlive, listeners } from '../support/proc.js';
+import { goHttp, javaHttp, nginx, nodeHttp, pythonHttp, staticHttp } from '../support/servers.js';
+import { until } from '../support/wait.js';
+import { expectNothingFailed, reloaded, settled } from './reloads.js';
+
+const KILLS = Number(process.env.HOLDFAST_TEST_KEEPER_KILLS ?? 5);
+
+for (const server of [nodeHttp, pythonHttp, staticHttp, goHttp, javaHttp, nginx]) {
+  testNeeding(server.needs)(
+    `${server.name}: ${KILLS} kills of the keeper with SIGKILL, each followed by a new one, fail no request and end no server`,
+    async () => {
+      const port = await freePort();
+      const command = server.command(port);
+      let keeper = startKeeper(command);
+      await keeper.holding();
+      const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000, maxOpen: 4_000 });
+      await until('answers', () => load.counts().ok > 20, { timeoutMs: 10_000 });
+      // What goes into the background is another process by now.
+      const worker = await until('the server', () => isAlive(keeper.worker()) && keeper.worker());
+      const inodes = inodesOf(port);
+      for (let kill = 0; kill < KILLS; kill++) {
+        await killed(keeper);
+        keeper = successor(keeper, command);
+        await keeper.process.line(/took over the server/);
+        expect(keeper.worker()).toBe(worker);
+        expect(inodesOf(port)).toEqual(inodes);
+      }
+      const next = await reloaded(keeper);
+      await settled(keeper);
+      await expectNothingFailed(load.stop());
+      expect(next).not.toBe(worker);
+      expect(isAlive(worker)).toBe(false);
+    },
+    60_000 + KILLS * 10_000,
+  );
+}
+
+test('a worker that dies while no keeper lives is started again with its socket, and its clients wait', async () => {
+  const port = await freePort();
+  const first = startKeeper(nodeHttp.command(port));
+  await first.holding();
+  const [worker, inodes] = [first.worker(), inodesOf(port)];
+  await killed(first);
+  process.kill(worker, 'SIGKILL');
+  await until('the end of the server', () => !isAlive(worker));
+  const answer = bodyOf(port, { timeoutMs: 10_000 });
+  const keeper = successor(first, nodeHttp.command(port));
+  expect(await answer).toContain('pid');
+  expect(inodesOf(port)).toEqual(inodes);
+  expect(keeper.worker()).not.toBe(worker);
+  await keeper.crash();
+  expect(await bodyOf(port)).not.toBe('');
+});
+
+test('binds that a server makes while no keeper lives wait for the next one, and are held', async () => {
+  const [port, second] = [await freePort(), await freePort()];
+  const first = startKeeper(secondPort(port, second));
+  await first.holding();
+  await killed(first);
+  // The server's only thread waits in bind, so that it answers when that is done.
+  const answer = bodyOf(port, { path: '/bind', timeoutMs: 10_000 });
+  await until('the bind that waits', () => waitsInBind(first.state().worker?.pid ?? 0));
+  const keeper = successor(first, secondPort(port, second));
+  expect(await answer).toBe('bound');
+  await keeper.process.line(new RegExp(`keeps .*:${second} `));
+  expect(await bodyOf(second)).not.toBe('');
+  const { inode } = listeners(second)[0] ?? {};
+  await keeper.crash();
+  await until(
+    'the second port',
+    () => keeper.state().sockets.find((socket) => socket.inode === inode)?.inode,
+  );
+});
+
+test('a standby stays parked while no keeper lives, and serves when its time comes', async () => {
+  const port = await freePort();
+  const first = startKeeper(nodeHttp.command(port), { flags: ['--standby'] });
+  await first.untilState('a parked standby', ({ workers }) =>
+    workers.some(({ phase }) => phase === 'parked'),
+  );
+  const standby = first.state().workers.find(({ phase }) => phase === 'parked')?.pid;
+  await killed(first);
+  const keeper = successor(first, nodeHttp.command(port), ['--standby']);
+  await keeper.process.line(/took over the server/);
+  await keeper.untilState('the same standby', ({ workers }) =>
+    workers.some(({ phase, pid }) => phase === 'parked' && pid === standby),
+  );
+  process.kill(keeper.worker(), 'SIGKILL');
+  await keeper.process.line(new RegExp(`pid ${standby}, which was standing by, serves now`));
+  expect(await bodyOf(port)).not.toBe('');
+});
+
+test('when the holder was killed as well, the sockets come from the server, which is reloaded', async () => {
+  const port = await freePort();
+  const first = startKeeper(nodeHttp.command(port));
+  await first.holding();
+  const [worker, inodes] = [first.worker(), inodesOf(port)];
+  const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
+  await killed(first);
+  const { recovery } = stateOf(first);
+  process.kill(recovery.holder.pid, 'SIGKILL');
+  await until('the end of the holder', () => !isAlive(recovery.holder.pid));
+  const keeper = successor(first, nodeHttp.command(port));
+  await keeper.process.line(/took over the server.*cannot bind any more until it is reloaded/);
+  expect(inodesOf(port)).toEqual(expect.arrayContaining([...inodes]));
+  await keeper.untilState(
+    'the new generation',
+    ({ generation, reload }) => generation === 2 && reload === 'steady',
+  );
+  await expectNothingFailed(load.stop());
+  expect(isAlive(worker)).toBe(false);
+});
+
+test('workers and what was scaled stay', async () => {
+  const port = await freePort();
+  const first = startKeeper(nodeHttp.command(port), { flags: ['--workers', '2'] });
+  const serving = (keeper: RunningKeeper, count: number): Promise<unknown> =>
+    keeper.untilState(`${count} workers`, ({ workers }) => {
+      return workers.filter(({ phase }) => phase === 'serving').length === count;
+    });
+  await serving(first, 2);
+  await first.ask('scale', 'app', '3');
+  await serving(first, 3);
+  const pids = first.state().workers.map(({ pid }) => pid);
+  await killed(first);
+  const keeper = successor(first, nodeHttp.command(port), ['--workers', '2']);
+  await serving(keeper, 3);
+  expect(keeper.state().workers.map(({ pid }) => pid)).toEqual(pids);
+  const [one] = pids;
+  process.kill(one ?? 0, 'SIGKILL');
+  await keeper.process.line(/started again/);
+  await serving(keeper, 3);
+});
+
+test('a reload that a kill interrupted is forgotten: the candidate ends, the old server goes on', async () => {
+  const port = await freePort();
+  const flags = ['--ready', 'delay:1h', '--ready-timeout', '2h'];
+  const first = startKeeper(nodeHttp.command(port), { flags });
+  await first.holding();
+  const worker = first.worker();
+  const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
+  void first.ask('reload', 'app');
+  await first.untilState(
+    'the candidate',
+    ({ workers }) => workers.filter(({ phase }) => phase === 'serving').length === 2,
+  );
+  const candidate = first
+    .state()
+    .workers.map(({ pid }) => pid)
+    .find((pid) => pid !== worker);
+  await killed(first);
+  const keeper = successor(first, nodeHttp.command(port), flags);
+  await settled(keeper);
+  expect(keeper.worker()).toBe(worker);
+  expect(isAlive(candidate ?? 0)).toBe(false);
+  await expectNothingFailed(load.stop());
+});
+
+test('run --replace takes over from the keeper that runs, which ends with 0; the server serves on', async () => {
+  const port = await freePort();
+  const first = startKeeper(nodeHttp.command(port));
+  await first.holding();
+  const worker = first.worker();
+  const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
+  const keeper = successor(first, nodeHttp.command(port), ['--replace']);
+  await keeper.process.line(/took over the server/);
+  expect(await first.process.end()).toEqual({ code: 0, signal: null });
+  expect(first.process.lines(/another keeper goes on/)).toHaveLength(1);
+  expect(keeper.worker()).toBe(worker);
+  await expectNothingFailed(load.stop());
+  await keeper.ask('stop', 'app');
+  expect(await keeper.process.end()).toEqual({ code: 143, signal: null });
+  expect(listeners(port)).toEqual([]);
+});
+
+test('run --replace with another command reloads the server', async () => {
+  const port = await freePort();
+  const first = startKeeper(secondPort(port, 1));
+  await first.holding();
+  const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
+  const keeper = successor(first, secondPort(port, 2), ['--replace']);
+  await keeper.process.line(/generation 2 has taken over/);
+  await settled(keeper);
+  await expectNothingFailed(load.stop());
+});
+
+test('run --replace without a keeper that runs starts the server', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port), { flags: ['--replace'] });
+  await keeper.holding();
+});
+
+test('a state file that others may write is not believed', async () => {
+  const port = await freePort();
+  const first = startKeeper(nodeHttp.command(port));
+  await first.holding();
+  const file = join(first.env.HOLDFAST_STATE_DIR, 'app.json');
+  await killed(first);
+  chmodSync(file, 0o666);
+  const next = successor(first, nodeHttp.command(port));
+  expect(await next.process.end()).toEqual({ code: 2, signal: null });
+  expect(next.process.stderr).toContain(`${file} is not a file that only user`);
+});
+
+test('the stop of a server that was taken over ends everything', async () => {
+  const port = await freePort();
+  const first = startKeeper(nodeHttp.command(port));
+  await first.holding();
+  const worker = first.worker();
+  await killed(first);
+  const keeper = successor(first, nodeHttp.command(port));
+  await keeper.process.line(/took over the server/);
+  const holder = await until('a holder', () => stateOf(keeper).recovery.holder?.pid);
+  keeper.process.kill('SIGTERM');
+  expect(await keeper.process.end()).toEqual({ code: 143, signal: null });
+  expect(isAlive(worker)).toBe(false);
+  expect(isAlive(holder)).toBe(false);
+  expect(listeners(port)).toEqual([]);
+});
+
+/** Answers 200; at /bind it listens on a second port first. */
+function secondPort(port: number, second: number): readonly string[] {
+  const script = `
+    const http = require('node:http');
+    http.createServer((request, response) => {
+      if (request.url !== '/bind') return response.end('ok');
+      http.createServer((_, other) => other.end('second')).listen(${second}, '127.0.0.1', () => response.end('bound'));
+    }).listen(${port}, '127.0.0.1');`;
+  return [process.execPath, '-e', script];
+}
+
+function waitsInBind(pid: number): boolean {
+  return readFileSync(`/proc/${pid}/syscall`, 'utf8').startsWith(process.arch === 'x64' ? '49 ' : '200 ');
+}
+
+async function killed(keeper: RunningKeeper): Promise<void> {
+  await until('a state with a holder', () => stateOf(keeper).recovery?.holder);
+  keeper.process.kill('SIGKILL');
+  await keeper.process.exited;
+}
+
+function successor(
+  keeper: RunningKeeper,
+  command: readonly string[],
+  flags: readonly string[] = [],
+): RunningKeeper {
+  return startKeeper(command, { beside: keeper, flags });
+}
+
+function inodesOf(port: number): readonly number[] {
+  return listeners(port).map(({ inode }) => inode);
+}
+
+function stateOf(keeper: RunningKeeper): {
+  readonly recovery: { readonly holder: { readonly pid: number } };
+} {
+  return JSON.parse(readFileSync(join(keeper.env.HOLDFAST_STATE_DIR, 'app.json'), 'utf8'));
+}
