@@ -31,7 +31,7 @@ export interface GenerationHost {
   readonly confirmed: (generation: Generation, held: HeldSocket) => void;
   readonly released: (held: HeldSocket) => void;
   /** A worker of it died, and is started again. */
-  readonly died: (generation: Generation) => void;
+  readonly died: (generation: Generation, end: WorkerEnd) => void;
   /** Every worker of it has ended for good. */
   readonly ended: (generation: Generation, exitCode: number) => void;
 }
@@ -52,6 +52,7 @@ export class Generation {
   readonly #slots: Slot[] = [];
   /** Of the worker that ended last. */
   #exitCode = 0;
+  #isServer = false;
 
   constructor(number: number, host: GenerationHost, program: Program, predecessor: Generation | undefined) {
     this.number = number;
@@ -71,6 +72,15 @@ export class Generation {
       say,
       changed: (confirmed) => this.#socketsChanged(confirmed),
     });
+  }
+
+  /** Whether what it runs is known to be a server, and not a program that ends when it has done its work. */
+  get isServer(): boolean {
+    return this.#isServer || this.#slots.some(({ everListened }) => everListened);
+  }
+
+  set isServer(isServer: boolean) {
+    this.#isServer = isServer;
   }
 
   /** Those whose workers serve. */
@@ -167,7 +177,7 @@ export class Generation {
     const { say, reapOrphans } = this.#host;
     const slot = new Slot({
       policy,
-      died: (one) => this.#died(one),
+      died: (one, end) => this.#died(one, end),
       held: this.held,
       say,
       reapOrphans,
@@ -180,13 +190,14 @@ export class Generation {
       ended: (ended, exitCode) => this.#slotEnded(ended, exitCode),
     });
     slot.isStandby = isStandby;
+    if (this.#isServer) slot.dispatch({ type: 'confirmed' });
     this.#slots.push(slot);
     return slot;
   }
 
   /** Its place is taken at once by one that waits, if there is any; whatever comes after it is the next to wait. */
-  #died(slot: Slot): void {
-    if (!slot.isStandby) queueMicrotask(() => this.#host.died(this));
+  #died(slot: Slot, end: WorkerEnd): void {
+    if (!slot.isStandby) queueMicrotask(() => this.#host.died(this, end));
     const next = slot.isStandby ? undefined : this.#parkedSlot();
     if (next === undefined) return;
     slot.isStandby = true;

@@ -9,6 +9,7 @@ import type { ReusePortGroups } from './groups.js';
 import type { HandedSocket } from './hand-over.js';
 import { describeHeld, type HeldSocket, type HeldSockets, isServed, type Place, placeKey } from './held.js';
 import { chooseCheckPorts, httpCheck } from './http-check.js';
+import type { WorkerEnd } from './lifecycle.js';
 import { handedAgain } from './listen.js';
 import type { Notice } from './notices.js';
 import type { Program } from './program.js';
@@ -109,6 +110,8 @@ export class Generations {
   #deaths = 0;
   #parkTimer: NodeJS.Timeout | undefined;
   #released: () => void = () => undefined;
+  /** The addresses of `--listen` have been let go of for somebody else. */
+  #isLetGo = false;
 
   constructor(policy: ReloadPolicy, host: GenerationsHost) {
     this.#policy = policy;
@@ -198,8 +201,10 @@ export class Generations {
   }
 
   /** A worker of the generation has died, and would be started again. */
-  died(generation: Generation): void {
-    if (generation !== this.#active || this.#tookOverAt === undefined) return;
+  died(generation: Generation, end: WorkerEnd): void {
+    if (generation !== this.#active) return;
+    if (this.#turnover.stage === 'starting' && this.#candidate === undefined) this.#fail(endedHow(end));
+    if (this.#tookOverAt === undefined) return;
     if (performance.now() - this.#tookOverAt > PROBATION_MS) return;
     this.#deaths++;
     if (this.#deaths < DEATHS_MAX) return;
@@ -328,7 +333,7 @@ export class Generations {
   /** Every worker of the generation has ended for good. */
   ended(generation: Generation, exitCode: number): void {
     if (generation === this.#candidate) {
-      this.#fail(endedHow(generation));
+      this.#fail(endedHow(generation.lastEnd));
       this.#candidate = undefined;
       this.#letGo(generation);
       this.#dispatch({ type: 'candidate-ended' });
@@ -403,6 +408,7 @@ export class Generations {
         this.#switchBack();
         return;
       case 'let-go':
+        this.#isLetGo = true;
         this.#active.held.releaseAll();
         this.#released();
         return;
@@ -443,16 +449,16 @@ export class Generations {
     const former = this.#active;
     const successor = this.#host.newGeneration(this.#nextNumber(), undefined, this.#askedProgram());
     this.#host.say({ type: 'reloading', generation: successor.number });
-    const bound = former.handed.every(({ held }) => former.held.has(held));
     successor.handed = former.handed;
     former.held.moveTo(successor.held);
     former.forget();
     this.#noteFormer(former, successor);
+    successor.isServer = former.isServer;
     this.#active = successor;
     this.#limitReadiness();
     const start = async (): Promise<void> => {
-      // They have been let go of for somebody else.
-      if (!bound) successor.handed = await this.#host.bindAgain(successor.held);
+      if (this.#isLetGo) successor.handed = await this.#host.bindAgain(successor.held);
+      this.#isLetGo = false;
       await successor.addWorker();
     };
     start().catch((error: unknown) => {
@@ -489,7 +495,8 @@ export class Generations {
   #fail(why: string): void {
     if (this.#turnover.stage !== 'starting') return;
     this.#failure = why;
-    this.#dispatch({ type: 'failed' });
+    const { slots } = this.#candidate ?? this.#active;
+    this.#dispatch({ type: 'failed', started: slots.length > 0 });
   }
 
   /** One worker after the other, each when the one before it serves: they share what that one has learned. */
@@ -671,11 +678,11 @@ function takesFromHanded({ inode }: HeldSocket, { root, tree, startedMs }: Worke
   return tree !== undefined && tree.holdersOf(inode).length > 0;
 }
 
-function endedHow({ lastEnd }: Generation): string {
-  if (lastEnd === null) return 'it did not start';
-  return lastEnd.signal === null
-    ? `it exited with ${lastEnd.code} before it was ready`
-    : `it was ended by ${lastEnd.signal} before it was ready`;
+function endedHow(end: WorkerEnd | null): string {
+  if (end === null) return 'it did not start';
+  return end.signal === null
+    ? `it exited with ${end.code} before it was ready`
+    : `it was ended by ${end.signal} before it was ready`;
 }
 
 function byPlace(sockets: readonly HeldSocket[]): readonly (readonly HeldSocket[])[] {

@@ -417,7 +417,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
         changed: (generation) => this.#changed(generation),
         confirmed: (one, held) => this.#confirmed(one, held),
         released: (held) => this.#released(held),
-        died: (generation) => this.#generations.died(generation),
+        died: (generation, end) => this.#generations.died(generation, end),
         ended: (generation, exitCode) => this.#generations.ended(generation, exitCode),
       },
       pinned(program),

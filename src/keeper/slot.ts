@@ -38,7 +38,7 @@ export interface SlotHost extends Pick<WorkerHost, 'held' | 'gone' | 'reapOrphan
   /** A worker has served for a while. */
   readonly steady: () => void;
   /** Its worker died, and would be started again. */
-  readonly died: (slot: Slot) => void;
+  readonly died: (slot: Slot, end: WorkerEnd) => void;
   /** Takes no more connections and waits until the queued ones are accepted. */
   readonly closeEntrance: () => Promise<void>;
   readonly changed: () => void;
@@ -207,7 +207,7 @@ export class Slot {
         parked: changed,
         toldReady: changed,
         rootEnding: (end) => {
-          if (restarts({ ...this.#lifecycle, lastEnd: end })) this.#host.died(this);
+          if (restarts({ ...this.#lifecycle, lastEnd: end })) this.#host.died(this, end);
         },
         isDaemonized: () => this.#lifecycle.daemonized,
         dispatch: (event) => {

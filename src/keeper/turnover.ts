@@ -34,8 +34,8 @@ export type TurnoverEvent =
   /** `overlap`: both may run at once. `dead`: nobody of the present generation runs: there is nothing to overlap with. */
   | { readonly type: 'requested'; readonly overlap: boolean; readonly dead: boolean }
   | { readonly type: 'ready' }
-  /** The candidate ended, listens elsewhere or is late. */
-  | { readonly type: 'failed' }
+  /** The candidate ended, listens elsewhere or is late. Not `started`: nothing of it could be started at all. */
+  | { readonly type: 'failed'; readonly started: boolean }
   /** The old generation has finished what it had, or its time is over. `park`: it is to be kept for a while. */
   | { readonly type: 'drained'; readonly park: boolean }
   /** The old generation has been kept for long enough. */
@@ -99,10 +99,19 @@ export function turn(before: Turnover, event: TurnoverEvent): Turn {
         : over(before, [{ type: 'answer', outcome: 'reloaded' }]);
     case 'failed':
       if (before.stage !== 'starting') return unchanged(before);
-      // Without overlap there is nothing to go back to: the new one is started again as after any crash.
-      return before.overlaps
-        ? { turnover: { ...before, stage: 'discarding' }, effects: [{ type: 'discard-candidate' }] }
-        : over(before, [{ type: 'answer', outcome: 'failed' }]);
+      if (before.overlaps) {
+        return { turnover: { ...before, stage: 'discarding' }, effects: [{ type: 'discard-candidate' }] };
+      }
+      // There is nothing to go back to: the new one is started again as after any crash.
+      return event.started
+        ? over(before, [{ type: 'answer', outcome: 'failed' }])
+        : {
+            turnover: { ...before, stage: 'released', waiting: false },
+            effects: [
+              { type: 'answer', outcome: 'failed' },
+              ...(before.waiting ? [{ type: 'ask-again' } as const] : []),
+            ],
+          };
     case 'candidate-ended':
       return before.stage === 'discarding'
         ? over(before, [{ type: 'answer', outcome: 'failed' }])

@@ -12,7 +12,8 @@ const anyEvent: fc.Arbitrary<TurnoverEvent> = fc.oneof(
   fc.record({ type: fc.constant('requested' as const), overlap: fc.boolean(), dead: fc.boolean() }),
   fc.constantFrom<TurnoverEvent>(
     { type: 'ready' },
-    { type: 'failed' },
+    { type: 'failed', started: true },
+    { type: 'failed', started: false },
     { type: 'drained', park: false },
     { type: 'drained', park: true },
     { type: 'park-over' },
@@ -65,10 +66,11 @@ function whatHappens(
     case 'requested':
       return { world: { ...world, waiting: world.waiting + 1 }, event };
     case 'ready':
-    case 'failed':
-      return stage === 'starting' && (overlaps ? world.candidate : world.active)
-        ? { world, event }
-        : undefined;
+    case 'failed': {
+      if (stage !== 'starting' || !(overlaps ? world.candidate : world.active)) return undefined;
+      const isNothing = event.type === 'failed' && !event.started && !overlaps;
+      return { world: isNothing ? { ...world, active: false } : world, event };
+    }
     case 'candidate-ended':
       return world.candidate && stage === 'discarding'
         ? { world: { ...world, candidate: false }, event }

@@ -1,0 +1,174 @@
+import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { bodyOf } from '../support/http.js';
+import { type RunningKeeper, startKeeper } from '../support/keeper.js';
+import { startLoad } from '../support/load.js';
+import { freePort } from '../support/ports.js';
+import { isAlive, listeners } from '../support/proc.js';
+import { start } from '../support/process.js';
+import { nodeHttp } from '../support/servers.js';
+import { temporaryFolder } from '../support/temporary.js';
+import { until } from '../support/wait.js';
+import { expectNothingFailed, reloaded, settled } from './reloads.js';
+
+test('a parked generation is gone back to at once, by the very same process, and no request fails', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port), { flags: ['--park', '1h'] });
+  await keeper.holding();
+  const first = keeper.worker();
+  const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
+  const second = await reloaded(keeper);
+  await keeper.process.line(/generation 1 is kept for 60 min/);
+  expect(isAlive(first)).toBe(true);
+  const { exit, stdout } = await keeper.ask('rollback', 'app');
+  expect(exit).toEqual({ code: 0, signal: null });
+  expect(stdout).toContain('generation 1 serves again');
+  await settled(keeper);
+  expect(keeper.worker()).toBe(first);
+  expect(isAlive(second)).toBe(false);
+  await expectNothingFailed(load.stop());
+  // It is kept like any other.
+  await keeper.crash();
+  await keeper.process.line(/is served again/);
+  await reloaded(keeper);
+});
+
+test('a parked generation ends when its time is over, or when the next reload comes', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port), { flags: ['--park', '300ms'] });
+  await keeper.holding();
+  const first = keeper.worker();
+  await reloaded(keeper);
+  await until('the end of the first', () => !isAlive(first));
+  await settled(keeper);
+  const other = startKeeper(nodeHttp.command(await freePort()), { flags: ['--park', '1h'], name: 'other' });
+  await other.holding();
+  const one = other.worker();
+  await reloaded(other);
+  await other.process.line(/generation 1 is kept/);
+  await reloaded(other);
+  expect(isAlive(one)).toBe(false);
+});
+
+test('a release folder that a link names is gone back to after three deaths within 30 s', async () => {
+  const { folder, deploy } = releases(await freePort());
+  deploy('good', "response.end('good')");
+  const keeper = startRelease(folder);
+  await keeper.holding();
+  deploy('bad', "setImmediate(() => process.exit(1)); response.end('bad')");
+  await reloaded(keeper);
+  const port = Number(new URL(`http://${keeper.state().sockets[0]?.address}`).port);
+  for (let deaths = 0; deaths < 3; deaths++) {
+    await bodyOf(port).catch(() => undefined);
+    if (deaths < 2) await keeper.process.line(/is served again/, { after: deaths });
+  }
+  await keeper.process.line(/generation 2 died 3 times since it took over/);
+  await keeper.untilState('the third generation', ({ generation }) => generation === 3);
+  await settled(keeper);
+  expect(await bodyOf(port)).toBe('good');
+  // The link still names the bad one, until somebody mends it.
+  deploy('better', "response.end('better')");
+  await reloaded(keeper);
+  expect(await bodyOf(port)).toBe('better');
+  const { exit } = await keeper.ask('rollback', 'app');
+  expect(exit).toEqual({ code: 0, signal: null });
+  await settled(keeper);
+  expect(await bodyOf(port)).toBe('good');
+});
+
+test('without a generation to go back to a rollback says so', async () => {
+  const keeper = startKeeper(nodeHttp.command(await freePort()));
+  await keeper.holding();
+  const { exit, stderr } = await keeper.ask('rollback', 'app');
+  expect(exit).toEqual({ code: 1, signal: null });
+  expect(stderr).toContain('there is no former generation that ran another command or folder');
+});
+
+test('a paused server lets its clients wait, and answers them all when it goes on', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port), { flags: ['--workers', '2'] });
+  await keeper.untilState('two workers', ({ workers }) => {
+    return workers.filter(({ phase }) => phase === 'serving').length === 2;
+  });
+  await keeper.ask('pause', 'app');
+  const answers = Array.from({ length: 20 }, () => bodyOf(port, { timeoutMs: 20_000 }));
+  await until('waiting clients', () => listeners(port).some(({ receiveQueue }) => receiveQueue >= 20));
+  expect((await keeper.ask('status', 'app')).stdout).toContain('paused; holdfast resume app');
+  const { exit, stderr } = await keeper.ask('reload', 'app');
+  expect(exit).toEqual({ code: 2, signal: null });
+  expect(stderr).toContain('holdfast resume app');
+  await keeper.ask('resume', 'app');
+  for (const answer of await Promise.all(answers)) expect(answer).toContain('pid');
+  await keeper.ask('pause', 'app');
+  keeper.process.kill('SIGTERM');
+  expect(await keeper.process.end()).toEqual({ code: 143, signal: null });
+});
+
+test('a released port is free for another program, and taken back afterwards', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port));
+  await keeper.holding();
+  const server = keeper.worker();
+  const { exit, stdout } = await keeper.ask('release', 'app');
+  expect(exit).toEqual({ code: 0, signal: null });
+  expect(stdout).toContain('holdfast take app');
+  expect(isAlive(server)).toBe(false);
+  const debugged = start(nodeHttp.command(port));
+  await debugged.listening(port);
+  expect(await bodyOf(port)).toContain(`pid ${debugged.pid}`);
+  await debugged.stop();
+  expect((await keeper.ask('take', 'app')).exit).toEqual({ code: 0, signal: null });
+  expect(await bodyOf(port)).toContain(`pid ${keeper.worker()}`);
+  await keeper.crash();
+  await keeper.process.line(/is served again/);
+});
+
+test('an address of --listen is released and bound again', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port), { flags: ['--listen', `${port}`] });
+  await keeper.holding();
+  expect((await keeper.ask('release', 'app')).exit).toEqual({ code: 0, signal: null });
+  expect(listeners(port)).toEqual([]);
+  expect((await keeper.ask('take', 'app')).exit).toEqual({ code: 0, signal: null });
+  expect(await bodyOf(port)).toContain(`pid ${keeper.worker()}`);
+});
+
+test("a take while the port is somebody else's fails, and can be tried again", async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port));
+  await keeper.holding();
+  await keeper.ask('release', 'app');
+  const debugged = start(nodeHttp.command(port));
+  await debugged.listening(port);
+  const { exit, stderr } = await keeper.ask('take', 'app');
+  expect(exit).toEqual({ code: 1, signal: null });
+  expect(stderr).toContain('it exited with 1');
+  await debugged.stop();
+  await until('the server', async () => (await bodyOf(port).catch(() => '')).includes('pid'), {
+    timeoutMs: 20_000,
+  });
+});
+
+/** `current` in the folder, a link to the release that was deployed last. */
+function releases(port: number): {
+  readonly folder: string;
+  readonly deploy: (name: string, act: string) => void;
+} {
+  const folder = temporaryFolder();
+  return {
+    folder,
+    deploy: (name, act) => {
+      mkdirSync(join(folder, name));
+      const code = `require('node:http').createServer((request, response) => { ${act}; }).listen(${port}, '127.0.0.1');`;
+      writeFileSync(join(folder, name, 'server.js'), code);
+      symlinkSync(name, join(folder, 'next'));
+      renameSync(join(folder, 'next'), join(folder, 'current'));
+    },
+  };
+}
+
+function startRelease(folder: string): RunningKeeper {
+  const current = join(folder, 'current');
+  return startKeeper([process.execPath, 'server.js'], { cwd: current, env: { PWD: current } });
+}
