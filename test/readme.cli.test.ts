@@ -28,6 +28,7 @@ interface Block {
 
 const readme = readFileSync(join(project, 'README.md'), 'utf8');
 const INSTALL_MS = 180_000;
+const KEEPS = /keeps 127\.0\.0\.1:8080 for pid/;
 
 /** The lines that were run, of every language. At the end none may be left over. */
 const ran = new Set<string>();
@@ -105,7 +106,7 @@ test(
 
 testNeeding('netns')('the installed commands do what the README says', async () => {
   const netns = await openNetns();
-  const [simple, reload, workers, scale, look, listen, doctor, why, predict, lab] = blocksUnder(
+  const [simple, reload, workers, scale, look, adopt, listen, doctor, why, predict, lab] = blocksUnder(
     'Commands',
     'sh',
   );
@@ -124,6 +125,14 @@ testNeeding('netns')('the installed commands do what the README says', async () 
   const scaled = await runBlock(scale, { cwd: folder, netns });
   expect(scaled).toMatchObject({ code: 0, stdout: 'scaled to 4\n' });
   await interrupt(several);
+  const bare = start(netns.command([process.execPath, 'server.js']), { cwd: folder, env });
+  await bare.listening(8080);
+  const adopted = await startBlock(adopt, {
+    ...{ cwd: folder, netns, line: /took over the server, pid \d+, and 127\.0\.0\.1:8080/ },
+  });
+  await bare.stop();
+  await adopted.line(/is served again/);
+  await interrupt(adopted);
   const shop = await startBlock(listen, { cwd: folder, netns });
   const shops = await run(netns.command(['holdfast', 'status', 'shop']), { cwd: folder, env });
   expect(shops.stdout).toMatch(/^shop: serving/);
@@ -251,10 +260,10 @@ function runBlock(block: Block | undefined, { cwd, netns }: { cwd: string; netns
 /** Runs a block that keeps a server, and waits until it does. */
 async function startBlock(
   block: Block | undefined,
-  { cwd, netns }: { cwd: string; netns: Netns },
+  { cwd, netns, line = KEEPS }: { cwd: string; netns: Netns; line?: RegExp },
 ): Promise<Started> {
   const started = start(netns.command(shellCommand(block)), { cwd, env, detached: true });
-  await started.line(/keeps 127\.0\.0\.1:8080 for pid/, { timeoutMs: 60_000 });
+  await started.line(line, { timeoutMs: 60_000 });
   return started;
 }
 
@@ -266,7 +275,7 @@ function shellCommand(block: Block | undefined): readonly string[] {
 
 /** Ctrl-C: the signal for everything in the terminal's foreground. */
 async function interrupt(started: Started): Promise<void> {
-  const server = Number(started.lines(/for pid (\d+)/).at(-1)?.[1]);
+  const server = Number(started.lines(/(?:for|by) pid (\d+)/).at(-1)?.[1]);
   process.kill(-started.pid, 'SIGINT');
   await started.end();
   expect(isAlive(server)).toBe(false);

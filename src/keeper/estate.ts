@@ -3,13 +3,17 @@ import { close } from '../kernel/fd.js';
 import type { Fd } from '../kernel/libc.js';
 import { copyFdFrom } from '../kernel/pidfd.js';
 import { allProcesses, processStat } from '../kernel/procfs.js';
-import { socketInode } from '../kernel/socket.js';
-import type { Recovery, SavedNotifier, SavedSocket, SavedWorker } from './recovery.js';
-import { fdsOrUnknown, isAlive, type ProcessId, workerMarkOf } from './tree.js';
+import { isListening, localAddress, socketInode } from '../kernel/socket.js';
+import { placeOf } from './child-socket.js';
+import { type FoundHolder, findHolders } from './holder.js';
+import type { Recovery, SavedGeneration, SavedNotifier, SavedSocket, SavedWorker } from './recovery.js';
+import { fdsOrUnknown, isAlive, type ProcessId, signalProcess, workerMarkOf } from './tree.js';
 
 /** What a former keeper has left: fds of ours to its sockets and notifiers, and which processes are its workers. */
 export interface Estate {
   readonly recovery: Recovery;
+  /** To be ended when somebody else has what they have. */
+  readonly holders: readonly ProcessId[];
   readonly notifiers: readonly (SavedNotifier & { readonly copy: Fd })[];
   /** Our fds, by inode. */
   readonly sockets: ReadonlyMap<number, Fd>;
@@ -18,30 +22,70 @@ export interface Estate {
 }
 
 /**
- * Takes over the fds that a dead keeper's holder has, and from its workers what no holder has any more. Undefined when
+ * Takes over the fds that a dead keeper's holders have, and from its workers what no holder has any more. Undefined when
  * nothing of it is left: no socket and no process.
  */
 export function openEstate(recovery: Recovery, name: string): Estate | undefined {
-  const holder = recovery.holder !== null && isAlive(recovery.holder) ? recovery.holder : undefined;
-  const notifiers = recovery.notifiers.flatMap((notifier) => {
-    const copy = holder === undefined ? undefined : tryCopy(holder.pid, notifier.fd);
-    return copy === undefined ? [] : [{ ...notifier, copy }];
-  });
+  const holders = findHolders(name);
+  const notifiers = copyNotifiers(recovery, holders);
   const sockets = new Map<number, Fd>();
-  for (const { sockets: saved, workers } of recovery.generations) {
-    for (const socket of saved) {
-      const copy = copyOfSocket(socket, holder, workers);
-      if (copy !== undefined) sockets.set(socket.inode, copy);
+  const generations = recovery.generations.map((generation) => withUnsaved(generation, holders));
+  for (const { sockets: saved, workers } of generations) {
+    for (const { inode } of saved) {
+      const copy = copyOfSocket(inode, holders, workers);
+      if (copy !== undefined) sockets.set(inode, copy);
     }
   }
-  const known = recovery.generations.flatMap(({ workers }) => workers);
+  const known = generations.flatMap(({ workers }) => workers);
   const strays = straysOf(name, known);
   const lives = strays.length > 0 || known.some(({ root }) => root !== null && isAlive(root));
   if (sockets.size === 0 && !lives) {
     for (const { copy } of notifiers) close(copy);
+    for (const holder of holders) signalProcess(holder, 'SIGKILL');
     return undefined;
   }
-  return { recovery, notifiers, sockets, strays };
+  return { recovery: { ...recovery, generations }, holders, notifiers, sockets, strays };
+}
+
+function copyNotifiers({ notifiers }: Recovery, holders: readonly FoundHolder[]): Estate['notifiers'] {
+  const [holder] = holders.filter((one) => one.notifiers.length > 0);
+  if (holder === undefined) return [];
+  return holder.notifiers.flatMap((fd, index) => {
+    const copy = tryCopy(holder.pid, fd);
+    // One that was added after the last writing has had no call yet.
+    const { lastId = 0n, pending = [] } = notifiers[index] ?? {};
+    return copy === undefined ? [] : [{ lastId, pending, copy }];
+  });
+}
+
+/** With sockets that a holder was given, and that the keeper had no time to write down. */
+function withUnsaved(generation: SavedGeneration, holders: readonly FoundHolder[]): SavedGeneration {
+  if (!generation.active) return generation;
+  const known = new Set(generation.sockets.map(({ inode }) => inode));
+  const unsaved = holders.flatMap(({ pid, sockets }) =>
+    [...sockets].flatMap(([inode, fd]) => {
+      const copy = known.has(inode) ? undefined : checked(tryCopy(pid, fd), inode);
+      if (copy === undefined) return [];
+      known.add(inode);
+      try {
+        return socketOf(copy, inode);
+      } finally {
+        close(copy);
+      }
+    }),
+  );
+  return { ...generation, sockets: [...generation.sockets, ...unsaved] };
+}
+
+function socketOf(fd: Fd, inode: number): readonly SavedSocket[] {
+  const address = localAddress(fd);
+  if (address === undefined || address.family === 'unix' || !isListening(fd)) return [];
+  return [
+    {
+      ...{ inode, address, place: placeOf(fd, address), programReusesPort: false, backlog: undefined },
+      ...{ confirmed: true, refusing: false, claims: [] },
+    },
+  ];
 }
 
 /** Whose fds nobody may copy is taken for closed. */
@@ -56,12 +100,13 @@ function tryCopy(pid: number, fd: Fd): Fd | undefined {
 }
 
 function copyOfSocket(
-  { inode, holderFd }: SavedSocket,
-  holder: ProcessId | undefined,
+  inode: number,
+  holders: readonly FoundHolder[],
   workers: readonly SavedWorker[],
 ): Fd | undefined {
-  if (holder !== undefined && holderFd !== null) {
-    const copy = checked(tryCopy(holder.pid, holderFd), inode);
+  for (const { pid, sockets } of holders) {
+    const fd = sockets.get(inode);
+    const copy = fd === undefined ? undefined : checked(tryCopy(pid, fd), inode);
     if (copy !== undefined) return copy;
   }
   for (const { root, mark } of workers) {

@@ -1,4 +1,3 @@
-import type { Fd } from '../kernel/libc.js';
 import { Attendance } from './attendance.js';
 import type { HandedSocket } from './hand-over.js';
 import { acceptClients, describeHeld, type HeldSocket, HeldSockets } from './held.js';
@@ -153,7 +152,7 @@ export class Generation {
   }
 
   /** What another keeper needs to go on with it. */
-  save(active: boolean, holderFds: ReadonlyMap<Fd, Fd>): SavedGeneration {
+  save(active: boolean): SavedGeneration {
     return {
       number: this.number,
       active,
@@ -161,10 +160,9 @@ export class Generation {
       workers: this.#slots.map((slot) => slot.save()).filter((worker) => worker !== undefined),
       sockets: this.held
         .all()
-        .map(({ fd, inode, place, address, programReusesPort, backlog, confirmed, refusing, claims }) => ({
+        .map(({ inode, place, address, programReusesPort, backlog, confirmed, refusing, claims }) => ({
           ...{ inode, place, address, programReusesPort, backlog, confirmed, refusing },
           claims: [...claims],
-          holderFd: holderFds.get(fd) ?? null,
         })),
     };
   }

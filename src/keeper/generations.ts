@@ -168,6 +168,8 @@ export class Generations {
       void this.#drainOld();
     }
     this.#addWorkers(this.#active);
+    // The reload that was to make them fewer has been lost.
+    if (this.#active.slots.length > this.#workers) void this.reload({});
   }
 
   /** How many workers there are to be. */
@@ -617,8 +619,10 @@ export class Generations {
       this.#host.say({ type: 'warning', text });
       await sleep(drainTimeoutMs, undefined, { ref: false });
     }
+    // It has ended by itself meanwhile.
+    if (this.#old !== old) return;
     if (old.isOver) this.ended(old, 0);
-    else if (this.#old === old) this.#dispatch({ type: 'drained', park: this.#policy.parkMs > 0 });
+    else this.#dispatch({ type: 'drained', park: this.#policy.parkMs > 0 });
   }
 
   #answer(outcome: 'reloaded' | 'failed' | 'stopped'): void {

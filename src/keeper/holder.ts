@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
+import { errorCode, isForbidden } from '../errors.js';
 import type { Fd } from '../kernel/libc.js';
-import { processStat } from '../kernel/procfs.js';
+import { allProcesses, openFiles, processStat, socketInodeOf, startEnvironment } from '../kernel/procfs.js';
 import { FIRST_FD } from './hand-over.js';
 import { helpers } from './helpers.js';
 import type { ProcessId } from './tree.js';
@@ -13,8 +14,11 @@ export const HOLDER_LIFE_S = 300;
 const SHORT_LIFE_MS = 1_000;
 const FAILURES_MAX = 5;
 
+/** The variable by which a holder is found: the keeper's name and pid. */
+const HOLDER_VARIABLE = 'HOLDFAST_HOLDER';
+
 /** The word by which its command line tells what it is; the keeper's name follows it. */
-export const HOLDER_WORD = 'holdfast-holder';
+const HOLDER_WORD = 'holdfast-holder';
 
 /** An fd of ours, and what tells its file from any other that has had the number. */
 export interface HeldFile {
@@ -40,7 +44,7 @@ export class Holder {
     this.#died = died;
   }
 
-  /** Has it hold these, in their order by the numbers that `holderFd` gives, and nothing else. */
+  /** Has it hold these, and nothing else. */
   hold(files: readonly HeldFile[]): void {
     if (this.#isSame(files)) return;
     const former = this.#child;
@@ -88,6 +92,7 @@ export class Holder {
     const child = spawn(file, args, {
       // It pins no folder and has no terminal.
       cwd: '/',
+      env: { ...process.env, [HOLDER_VARIABLE]: `${this.#name}:${process.pid}` },
       detached: true,
       stdio: ['pipe', 'ignore', 'ignore', ...fds],
     });
@@ -119,7 +124,44 @@ function commandFor(name: string): readonly [string, ...string[]] {
   return [process.execPath, '-e', wait, `${HOLDER_WORD}:${name}`];
 }
 
-/** The number that the holder has the fd by which was the `index`th. */
-export function holderFd(index: number): Fd {
-  return FIRST_FD + index;
+/** A holder that a keeper has left. */
+export interface FoundHolder extends ProcessId {
+  /** Its numbers of notifiers, in the order in which it was given them. */
+  readonly notifiers: readonly Fd[];
+  /** Its numbers of sockets, by inode. */
+  readonly sockets: ReadonlyMap<number, Fd>;
+}
+
+/** The holders of keepers with that name, the newest first: one that was killed between two of them leaves both. */
+export function findHolders(name: string): readonly FoundHolder[] {
+  return allProcesses()
+    .filter(({ pid }) => isHolder(pid, name))
+    .sort((one, other) => other.startTime - one.startTime)
+    .map(({ pid, startTime }) => {
+      const files = openFiles(pid).toSorted((one, other) => one.fd - other.fd);
+      return {
+        ...{ pid, startTime },
+        notifiers: files.filter(({ target }) => target === NOTIFIER).map(({ fd }) => fd),
+        sockets: new Map(
+          files.flatMap(({ fd, target }) => {
+            const inode = socketInodeOf(target);
+            return inode === undefined || fd < FIRST_FD ? [] : [[inode, fd]];
+          }),
+        ),
+      };
+    });
+}
+
+/** What the link of a seccomp notifier says. */
+const NOTIFIER = 'anon_inode:seccomp notify';
+
+/** Another user's process may say anything. */
+function isHolder(pid: number, name: string): boolean {
+  try {
+    if (statSync(`/proc/${pid}`, { throwIfNoEntry: false })?.uid !== process.getuid?.()) return false;
+    return startEnvironment(pid, HOLDER_VARIABLE)?.startsWith(`${name}:`) === true;
+  } catch (error) {
+    if (errorCode(error) === 'ESRCH' || isForbidden(error)) return false;
+    throw error;
+  }
 }

@@ -25,7 +25,7 @@ import { ReusePortGroups } from './groups.js';
 import { findProgram, handOver } from './hand-over.js';
 import { describeHeld, type HeldSocket, isServed, queueLength } from './held.js';
 import { helpers } from './helpers.js';
-import { type HeldFile, Holder, holderFd } from './holder.js';
+import { type HeldFile, Holder } from './holder.js';
 import type { Phase, Policy } from './lifecycle.js';
 import { bindAll, inheritedSockets, removeSocketFile } from './listen.js';
 import type { Notice } from './notices.js';
@@ -527,6 +527,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#isOthers = false;
     const [active, old] = this.#generations.all() as readonly [Generation, Generation?];
     const { serving, former } = workersOf(estate);
+    active.isServer = estate.sockets.size > 0 || serving.some(({ everListened }) => everListened);
     for (const saved of serving) this.#adoptWorker(active, saved, false);
     for (const saved of former) if (old !== undefined) this.#adoptWorker(old, saved, true);
     const now = performance.now();
@@ -545,7 +546,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     for (const held of active.held.all()) if (held.confirmed) this.#serviceManager.store(held);
     // Whoever comes after us takes over from us, not from the one before.
     this.#flush();
-    if (recovery.holder !== null) signalProcess(recovery.holder, 'SIGKILL');
+    for (const holder of estate.holders) signalProcess(holder, 'SIGKILL');
     this.#say({ type: 'adopted', pids, addresses, binds });
     if (pids.length === 0) return;
     const { stage, command, directory } = recovery;
@@ -890,8 +891,6 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   /** What another keeper needs to go on. */
   #recovery(): Recovery {
-    const files = this.#outliving();
-    const numbers = new Map(files.map(({ fd }, index) => [fd, holderFd(index)]));
     const generations = this.#generations.all();
     return newRecovery({
       command: this.#options.command,
@@ -902,11 +901,11 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       stage: this.#generations.stage,
       workers: { asked: this.#options.workers ?? 1, now: this.#generations.workers },
       holder: this.#holder.process ?? null,
-      notifiers: [...this.#traps].flatMap(([fd, { notifier, trap }]) => {
-        const number = numbers.get(fd);
-        return number === undefined ? [] : [{ fd: number, lastId: notifier.lastId, pending: trap.pending }];
-      }),
-      generations: generations.map((one) => one.save(one === this.#generations.active, numbers)),
+      notifiers: [...this.#traps.values()].map(({ notifier, trap }) => ({
+        lastId: notifier.lastId,
+        pending: trap.pending,
+      })),
+      generations: generations.map((one) => one.save(one === this.#generations.active)),
       groups: this.#groups.save(),
     });
   }

@@ -1,6 +1,5 @@
 import { lstatSync, readFileSync } from 'node:fs';
 import { errorCode, HoldfastError } from '../errors.js';
-import type { Fd } from '../kernel/libc.js';
 import { readOrGone } from '../kernel/procfs.js';
 import type { Notification } from '../kernel/seccomp.js';
 import type { SavedGroup } from './groups.js';
@@ -30,15 +29,15 @@ export interface Recovery {
   readonly stage: Stage;
   /** How many workers the options asked for, and how many it is by `scale`. */
   readonly workers: { readonly asked: number; readonly now: number };
+  /** Who has the fds meanwhile, as far as that was known when this was written. */
   readonly holder: ProcessId | null;
+  /** In the order in which the holder has them. */
   readonly notifiers: readonly SavedNotifier[];
   readonly generations: readonly SavedGeneration[];
   readonly groups: readonly SavedGroup[];
 }
 
 export interface SavedNotifier {
-  /** Its number in the holder. */
-  readonly fd: Fd;
   readonly lastId: bigint;
   /** Calls that wait for their answer. */
   readonly pending: readonly Notification[];
@@ -71,8 +70,6 @@ export interface SavedSocket
     HeldSocket,
     'inode' | 'place' | 'address' | 'programReusesPort' | 'backlog' | 'confirmed' | 'refusing'
   > {
-  /** Its number in the holder; null: it is not there. */
-  readonly holderFd: Fd | null;
   readonly claims: readonly number[];
 }
 

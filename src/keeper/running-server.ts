@@ -95,7 +95,7 @@ export function estateOf({ root, command, directory }: RunningServer, workers: n
       sockets.set(inode, fd);
       saved.push({
         ...{ inode: socketInode(fd), address, place: placeOf(fd, address), confirmed: true, refusing: false },
-        ...{ programReusesPort: reusesPort(fd), backlog: undefined, holderFd: null, claims: [1] },
+        ...{ programReusesPort: reusesPort(fd), backlog: undefined, claims: [1] },
       });
     }
   }
@@ -109,7 +109,7 @@ export function estateOf({ root, command, directory }: RunningServer, workers: n
     workers: { asked: workers, now: workers },
     generations: [{ number: 1, active: true, workers: [worker], sockets: saved }],
   });
-  return { recovery, notifiers: [], sockets, strays: [] };
+  return { recovery, holders: [], notifiers: [], sockets, strays: [] };
 }
 
 /** What a shell does before the program begins: what it can set itself, and stop until the rest is. */

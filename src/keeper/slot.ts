@@ -89,7 +89,7 @@ export class Slot {
     this.#lifecycle = {
       ...this.#lifecycle,
       phase: serves ? 'serving' : phase,
-      everListened,
+      everListened: everListened || this.#lifecycle.everListened,
       failures,
       lastEnd,
     };
