@@ -13,7 +13,7 @@ interface Arrow {
 const source = fileURLToPath(new URL('../src/', import.meta.url));
 
 /** Files at the root that every layer may import; they themselves import one another only. */
-const FOR_ALL = ['errors.ts', 'platform.ts', 'version.ts'];
+const FOR_ALL = ['errors.ts', 'platform.ts', 'version.ts', 'yaml-source.ts'];
 /** What the package exports. */
 const ENTRIES = ['index.ts', 'explain.ts', 'graceful.ts'];
 /** Reads numbers of the system and nothing else. */

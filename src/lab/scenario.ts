@@ -1,5 +1,6 @@
-import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from 'yaml';
+import { isMap, isScalar, isSeq, type Node, type YAMLMap } from 'yaml';
 import { errorText, HoldfastError } from '../errors.js';
+import { readYaml, type YamlPlace } from '../yaml-source.js';
 import { parseStep, type Step } from './script.js';
 import { type GivenSysctls, readSysctl } from './sysctls.js';
 
@@ -36,18 +37,13 @@ export interface Case {
  * @throws {HoldfastError} ERR_HOLDFAST_SCENARIO with file, line and what was expected.
  */
 export function parseScenarios(text: string, file: string): readonly Scenario[] {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines });
-  const at: Wrong['at'] = (node) => {
-    const offset = typeof node === 'number' ? node : (node?.range?.[0] ?? 0);
-    return `${file}:${lines.linePos(offset).line}`;
-  };
+  const { document, position, problem } = readYaml(text);
+  const at: Wrong['at'] = (node) => `${file}:${position(node).line}`;
   const wrong: Wrong = Object.assign(
-    (node: Place, what: string) => new HoldfastError('ERR_HOLDFAST_SCENARIO', `${at(node)}: ${what}`),
+    (node: YamlPlace, what: string) => new HoldfastError('ERR_HOLDFAST_SCENARIO', `${at(node)}: ${what}`),
     { at },
   );
-  const [problem] = document.errors;
-  if (problem !== undefined) throw wrong(problem.pos[0], problem.message.split('\n')[0] ?? '');
+  if (problem !== undefined) throw wrong(problem.place, problem.text);
   const { contents } = document;
   if (contents === null) throw wrong(0, 'there is no scenario; a scenario has id, title, source and steps');
   const nodes = isSeq(contents) ? contents.items : [contents];
@@ -65,12 +61,10 @@ export function needsRoot({ cases }: Scenario): boolean {
   );
 }
 
-type Place = Node | number | null | undefined;
-
 /** Makes the error for a place of the file, or tells the place. */
 interface Wrong {
-  (node: Place, what: string): HoldfastError;
-  at(node: Place): string;
+  (node: YamlPlace, what: string): HoldfastError;
+  at(node: YamlPlace): string;
 }
 
 const KEYS = ['id', 'title', 'source', 'claim', 'why', 'depends', 'slow', 'sysctls', 'steps', 'cases'];
