@@ -99,7 +99,7 @@ test(
       .split('\n')
       .map((file) => file.split('/')[1]);
     const expected = ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'docs', 'package.json', 'scenarios'];
-    expect([...new Set(folders)].sort()).toEqual(expected);
+    expect([...new Set(folders)].sort()).toEqual([...expected, 'schema']);
   },
   INSTALL_MS,
 );
@@ -145,6 +145,24 @@ testNeeding('netns')('the installed commands do what the README says', async () 
   expect(tried.code).toBe(0);
   expect(tried.stdout).toMatch(/Q-f: .*\n {2}does not hold here/);
   expect(tried.stdout).toContain('model and kernel disagree in 0');
+});
+
+testNeeding('netns')('the file of several apps is one that up and down take', async () => {
+  const netns = await openNetns();
+  const folder = temporaryFolder();
+  copyServer(folder);
+  const [file] = blocksUnder('Several apps in one file', 'yaml');
+  writeFileSync(join(folder, 'holdfast.yaml'), file?.code ?? '');
+  const [up, down] = blocksUnder('Several apps in one file', 'sh');
+  const started = start(netns.command(shellCommand(up)), { cwd: folder, env });
+  expect({ ...(await started.end(60_000)), stderr: started.stderr }).toMatchObject({ code: 0, stderr: '' });
+  expect(started.stdout).toMatch(/^shop: serving at 127\.0\.0\.1:8080, keeper pid \d+$/m);
+  expect(started.stdout).toMatch(/^api: serving at 127\.0\.0\.1:8081, keeper pid \d+$/m);
+  expect(await runBlock(down, { cwd: folder, netns })).toEqual({
+    code: 0,
+    stdout: 'api: stopped\nshop: stopped\n',
+    stderr: '',
+  });
 });
 
 const COMPLETES: Readonly<Record<string, { readonly before: string; readonly asked: string }>> = {
@@ -229,11 +247,11 @@ test('every command line of the README was run', () => {
   );
   expect(lines.length).toBeGreaterThan(8);
   expect(lines.filter((code) => !ran.has(code))).toEqual([]);
-  const known = ['sh', 'bash', 'zsh', 'fish', 'js', 'ts'];
+  const known = ['sh', 'bash', 'zsh', 'fish', 'js', 'ts', 'yaml'];
   expect(blocksOf(readme).filter(({ language }) => !known.includes(language))).toEqual([]);
 });
 
-for (const page of ['README.md', 'CHANGELOG.md', 'docs/keeper.md', 'docs/graceful.md']) {
+for (const page of ['README.md', 'CHANGELOG.md', 'docs/keeper.md', 'docs/graceful.md', 'docs/up.md']) {
   test(`every link of ${page} to a file leads somewhere`, () => {
     const text = readFileSync(join(project, page), 'utf8');
     const targets = [...text.matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, target = '']) => target);
@@ -302,7 +320,7 @@ function copyProject({ packages = true } = {}): string {
   mkdirSync(join(project, '.cache'), { recursive: true });
   const folder = mkdtempSync(join(project, '.cache/readme-test-'));
   copies.push(folder);
-  for (const name of ['src', 'test', 'bench', 'scripts', 'examples', 'docs', 'scenarios', '.ci'])
+  for (const name of ['src', 'test', 'bench', 'scripts', 'examples', 'docs', 'scenarios', 'schema', '.ci'])
     cpSync(join(project, name), join(folder, name), { recursive: true });
   for (const name of FILES) cpSync(join(project, name), join(folder, name));
   if (!packages) return folder;

@@ -97,6 +97,8 @@ function fill(values: Values, word: string): string {
       return `mapfile -t COMPREPLY < <(compgen -g -- ${word})`;
     case 'keepers':
       return `mapfile -t COMPREPLY < <(compgen -W "$(${KEEPER_NAMES})" -- ${word})`;
+    case 'files':
+      return `compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- ${word})`;
     case 'server':
     case 'unknown':
       return ':';

@@ -88,9 +88,13 @@ function argumentLines({ name, argument }: CompletionCommand): readonly string[]
 
 function optionLine(place: string, { flags, description, valueName, values }: CompletionOption): string {
   const names = flags.map((flag) => (flag.startsWith('--') ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`));
-  const value =
-    valueName === undefined ? '' : values === 'unknown' ? ' -x' : ` -x -a ${quote(source(values))}`;
+  const value = valueName === undefined ? '' : valueOption(values);
   return `complete -c holdfast -n '__holdfast_in ${place}' ${names.join(' ')}${value} -d ${quote(description)}`;
+}
+
+function valueOption(values: Values): string {
+  if (values === 'files') return ' -r -F';
+  return values === 'unknown' ? ' -x' : ` -x -a ${quote(source(values))}`;
 }
 
 function source(values: Values): string {
@@ -101,6 +105,7 @@ function source(values: Values): string {
       return '(__fish_complete_groups)';
     case 'keepers':
       return '(__holdfast_keepers)';
+    case 'files':
     case 'server':
     case 'unknown':
       return '';

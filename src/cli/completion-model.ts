@@ -5,7 +5,7 @@ export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof SHELLS)[number];
 
 /** What may stand in a place: these words, what the shell or holdfast knows, or something nobody can guess. */
-export type Values = readonly string[] | 'users' | 'groups' | 'keepers' | 'server' | 'unknown';
+export type Values = readonly string[] | 'users' | 'groups' | 'keepers' | 'files' | 'server' | 'unknown';
 
 /** An option as completion scripts need it. */
 export interface CompletionOption {
@@ -50,7 +50,7 @@ export function modelOf(program: Command): CompletionModel {
 function argumentOf(command: Command, names: readonly string[]): Values {
   if (command.commands.length > 0) return command.commands.map((one) => one.name());
   const [argument] = command.registeredArguments;
-  if (argument?.variadic === true) return 'server';
+  if (argument?.variadic === true && argument.name() !== 'name') return 'server';
   switch (argument?.name()) {
     case undefined:
       return [];
@@ -93,6 +93,10 @@ function valuesOf(option: Option): Values {
       return 'users';
     case 'group':
       return 'groups';
+    case 'file':
+    case 'from':
+    case 'output':
+      return 'files';
     default:
       return 'unknown';
   }

@@ -69,7 +69,10 @@ function optionSpec({ flags, description, valueName, values, repeatable }: Compl
   const [first = '', ...others] = flags;
   const text = `[${description.replace(/[[\]:\\]/g, '\\$&')}]`;
   if (valueName !== undefined) {
-    return quote(`${repeatable ? '*' : ''}${first}=${text}:${valueName}:${action(values)}`);
+    const rest = `${text}:${valueName}:${action(values)}`;
+    if (others.length === 0) return quote(`${repeatable ? '*' : ''}${first}=${rest}`);
+    const all = flags.map((flag) => (flag.startsWith('--') ? `${flag}=` : flag));
+    return `'(${flags.join(' ')})'{${all.join(',')}}${quote(rest)}`;
   }
   if (others.length === 0) return quote(`${first}${text}`);
   return `'(- *)'{${flags.join(',')}}${quote(text)}`;
@@ -83,6 +86,8 @@ function action(values: Values): string {
       return '_groups';
     case 'keepers':
       return '_holdfast_keepers';
+    case 'files':
+      return '_files';
     case 'server':
     case 'unknown':
       return ' ';

@@ -2,15 +2,10 @@ import { availableParallelism } from 'node:os';
 import { Command, CommanderError, Option } from 'commander';
 import { HoldfastError } from '../errors.js';
 import { parseDuration } from '../model/duration.js';
+import { STOP_SIGNALS } from '../model/signals.js';
 import { requireLinux } from '../platform.js';
 import { version } from '../version.js';
 import { reportFailure, TROUBLE } from './failure.js';
-
-/** Signals that can ask a server to end. */
-const STOP_SIGNALS = [
-  ...['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'],
-  ...['SIGWINCH', 'SIGABRT', 'SIGALRM', 'SIGCONT', 'SIGKILL'],
-];
 
 /** Reads the command line, runs one command and sets the exit code. */
 export async function runProgram(argv: readonly string[]): Promise<void> {
@@ -34,6 +29,9 @@ export function describeProgram(): Command {
     .enablePositionalOptions();
   program.addCommand(describeRun());
   program.addCommand(describeAdopt());
+  program.addCommand(describeUp());
+  program.addCommand(describeDown());
+  program.addCommand(describeInit());
   program.addCommand(describeStatus());
   program.addCommand(describeReload());
   program.addCommand(
@@ -178,6 +176,55 @@ function keeperOptions(keeping: Command): Command {
     .addOption(
       new Option('--log <format>', "the keeper's own lines").choices(['text', 'json']).default('text'),
     );
+}
+
+function describeUp(): Command {
+  return command('up')
+    .description('start the apps of a file, replace those that have changed')
+    .argument('[name...]', 'apps of the file (default: all)')
+    .addOption(appsFile())
+    .addOption(time('--wait <time>', 'how long an app may take until it serves', 60))
+    .option('--remove-orphans', 'stop apps that run and are no longer in the file')
+    .option('--foreground', 'stay, print what the apps print, and stop them at the end; for containers')
+    .addHelpText('after', examples('holdfast up', 'holdfast up -f shop.yaml web api'))
+    .action(async (names: string[], options) => {
+      requireLinux('holdfast up');
+      const { up } = await import('./up.js');
+      await up(names, options);
+    });
+}
+
+function describeDown(): Command {
+  return command('down')
+    .description('stop the apps of a file')
+    .argument('[name...]', 'apps of the file (default: all)')
+    .addOption(appsFile())
+    .addOption(time('--timeout <time>', 'how long to wait for the end of each', 60))
+    .option('--remove-orphans', 'stop apps too that are no longer in the file')
+    .addHelpText('after', examples('holdfast down', 'holdfast down -f shop.yaml web'))
+    .action(async (names: string[], options) => {
+      requireLinux('holdfast down');
+      const { down } = await import('./down.js');
+      await down(names, options);
+    });
+}
+
+function describeInit(): Command {
+  return command('init')
+    .description('write a file for holdfast up, from the servers that run or from a file of pm2')
+    .option('--from <file>', "pm2's ecosystem.config.js, .cjs, .mjs, .json or .yaml")
+    .option('-o, --output <file>', 'where to write it; -: to stdout', 'holdfast.yaml')
+    .option('--force', 'overwrite the file if it is there')
+    .addHelpText('after', examples('holdfast init', 'holdfast init --from ecosystem.config.js'))
+    .action(async (options) => {
+      requireLinux('holdfast init');
+      const { init } = await import('./init.js');
+      await init(options);
+    });
+}
+
+function appsFile(): Option {
+  return new Option('-f, --file <file>', 'the file that names the apps').default('holdfast.yaml');
 }
 
 function describeStatus(): Command {

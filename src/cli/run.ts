@@ -10,6 +10,7 @@ import { openFilesLimit, setOpenFilesLimit } from '../kernel/limits.js';
 import { openFiles, processStat } from '../kernel/procfs.js';
 import { restoreModes, terminalModes } from '../kernel/terminal.js';
 import { formatAddress } from '../model/address.js';
+import { serverEnvironment } from './app-environment.js';
 import { BindFailures } from './bind-failures.js';
 import { explainTrap } from './explain-trap.js';
 import { noticeLog } from './notice-log.js';
@@ -78,6 +79,7 @@ export async function run(command: readonly string[], flags: RunFlags, adopt?: S
 }
 
 function keepOptions(command: readonly string[], flags: RunFlags): KeepOptions {
+  const env = serverEnvironment();
   return {
     command,
     listen: flags.listen,
@@ -98,6 +100,7 @@ function keepOptions(command: readonly string[], flags: RunFlags): KeepOptions {
     drainTimeoutMs: flags.drainTimeout,
     parkMs: flags.park,
     replace: flags.replace ?? false,
+    ...(env === undefined ? {} : { env }),
     ...(flags.name === undefined ? {} : { name: flags.name }),
     ...(flags.user === undefined ? {} : { user: flags.user }),
     ...(flags.group === undefined ? {} : { group: flags.group }),
@@ -180,7 +183,7 @@ function isInForeground(): boolean {
  * Node raises its soft limit of open files to the hard one when it starts, and the server would inherit that. The
  * parent's soft limit is what a bare server would have, unless somebody set ours apart from the parent's.
  */
-function restoreOpenFilesLimit(): void {
+export function restoreOpenFilesLimit(): void {
   const [ours, parents] = [openFilesLimit('self'), openFilesLimit(process.ppid)];
   if (ours !== undefined && parents !== undefined && ours.hard === parents.hard) setOpenFilesLimit(parents);
 }

@@ -556,7 +556,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const isStrangers =
       notifiers.length === 0 && recovery.origin === undefined && this.#running !== undefined;
     // Without their notifier the workers could bind nothing any more.
-    if (!isStrangers && (restart || !binds || isOther)) void this.reload({ restart });
+    if (!isStrangers && (restart || !binds || isOther)) void this.reload({ restart, newAddresses: isOther });
   }
 
   #adoptWorker(generation: Generation, saved: SavedWorker, former: boolean): void {

@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { errorCode, HoldfastError } from '../errors.js';
 import type { Fd } from '../kernel/libc.js';
 import { tryLock } from '../kernel/lock.js';
+import { KEEPER_NAME } from '../model/keeper-name.js';
 import type { Phase, WorkerEnd } from './lifecycle.js';
 import { encodeRecovery, type Recovery } from './recovery.js';
 import type { Stage } from './turnover.js';
@@ -71,8 +72,6 @@ export interface StateFiles {
   readonly control: string;
 }
 
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
-
 /**
  * The folder for lock, state and control socket of every keeper of this user: /run/holdfast for root, else
  * $XDG_RUNTIME_DIR/holdfast, else one under the temporary folder. Made with mode 0700 when missing.
@@ -114,7 +113,7 @@ function stateDirectoryPath(): string {
 
 /** @throws {HoldfastError} ERR_HOLDFAST_NAME */
 export function checkName(name: string): string {
-  if (NAME.test(name)) return name;
+  if (KEEPER_NAME.test(name)) return name;
   const text = `"${name}" cannot be a keeper's name: 1 to 64 letters, digits, dots, dashes or underscores`;
   throw new HoldfastError('ERR_HOLDFAST_NAME', text);
 }

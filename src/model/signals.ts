@@ -1,5 +1,11 @@
 import { constants } from 'node:os';
 
+/** Signals that can ask a server to end. */
+export const STOP_SIGNALS: readonly string[] = [
+  ...['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'],
+  ...['SIGWINCH', 'SIGABRT', 'SIGALRM', 'SIGCONT', 'SIGKILL'],
+];
+
 /** The number of a signal on this system, e.g. 9 for SIGKILL. */
 export function signalNumber(name: NodeJS.Signals): number {
   return constants.signals[name];

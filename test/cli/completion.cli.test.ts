@@ -130,6 +130,14 @@ for (const shell of ['bash', 'zsh', 'fish'] as const) {
     expect(await complete(shell, 'holdfast help st')).toEqual(['status', 'stop']);
   });
 
+  shellTest(`${shell} completes files where an option names one`, async () => {
+    for (const line of ['up -f', 'down --file', 'init --from']) {
+      const files = await complete(shell, `holdfast ${line} /etc/hostnam`);
+      expect(files.map((file) => file.replace('/etc/', ''))).toEqual(['hostname']);
+    }
+    expect(await complete(shell, 'holdfast up --remove-o')).toEqual(['--remove-orphans']);
+  });
+
   shellTest(`${shell} completes the server's command line as if it stood alone`, async () => {
     expect(await complete(shell, 'holdfast run -- gzi')).toContain('gzip');
     expect(await complete(shell, 'holdfast run gzi')).toContain('gzip');

@@ -11,6 +11,9 @@ test('the commands are those that the help lists', async () => {
   expect(code).toBe(0);
   expect(commands).toEqual([
     'run',
+    'up',
+    'down',
+    'init',
     'status',
     'reload',
     'restart',

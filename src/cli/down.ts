@@ -1,0 +1,37 @@
+import { readAppsFile } from '../apps/file.js';
+import { HoldfastError } from '../errors.js';
+import { parseListen } from '../keeper/listen-address.js';
+import { formatDuration } from '../model/duration.js';
+import { chooseApps, stopKeeper } from './app-keeper.js';
+import { removeRecord, runningApps } from './app-record.js';
+
+export interface DownFlags {
+  readonly file: string;
+  /** Milliseconds. */
+  readonly timeout: number;
+  readonly removeOrphans?: boolean;
+}
+
+/** `holdfast down`: stops apps one after another, the last of the file first. Nothing that runs is no error. */
+export async function down(names: readonly string[], flags: DownFlags): Promise<void> {
+  const file = readAppsFile(flags.file, parseListen);
+  const wanted = chooseApps(file, names).map(({ name }) => name);
+  const running = runningApps(file.path);
+  const orphans = running.filter(({ name }) => !file.apps.some((app) => app.name === name));
+  const chosen = wanted.flatMap((name) => running.filter((record) => record.name === name)).reverse();
+  for (const record of [...(flags.removeOrphans ? orphans : []), ...chosen]) {
+    const { name, keeper } = record;
+    if (!(await stopKeeper(name, keeper, flags.timeout))) {
+      const text = `"${name}" (pid ${keeper.pid}) has not ended within ${formatDuration(flags.timeout)}; it goes on stopping`;
+      throw new HoldfastError('ERR_HOLDFAST_CONTROL', text);
+    }
+    removeRecord(record);
+    process.stdout.write(`${name}: stopped\n`);
+  }
+  if (chosen.length === 0) process.stdout.write('none of these apps runs\n');
+  if (flags.removeOrphans) return;
+  for (const { name, keeper } of orphans) {
+    const text = `${name}: runs (pid ${keeper.pid}) and is no longer in ${flags.file}; --remove-orphans stops it`;
+    process.stdout.write(`${text}\n`);
+  }
+}
