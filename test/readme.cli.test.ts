@@ -106,10 +106,8 @@ test(
 
 testNeeding('netns')('the installed commands do what the README says', async () => {
   const netns = await openNetns();
-  const [simple, reload, workers, scale, look, adopt, listen, doctor, why, predict, lab] = blocksUnder(
-    'Commands',
-    'sh',
-  );
+  const [simple, reload, workers, scale, look, adopt, listen, doctor, why, predict, lab, watched, watch] =
+    blocksUnder('Commands', 'sh');
   const folder = temporaryFolder();
   copyServer(folder);
   const keeper = await startBlock(simple, { cwd: folder, netns });
@@ -145,6 +143,11 @@ testNeeding('netns')('the installed commands do what the README says', async () 
   expect(tried.code).toBe(0);
   expect(tried.stdout).toMatch(/Q-f: .*\n {2}does not hold here/);
   expect(tried.stdout).toContain('model and kernel disagree in 0');
+  const logged = await startBlock(watched, { cwd: folder, netns });
+  const told = await runBlock(watch, { cwd: folder, netns });
+  expect(told).toMatchObject({ code: 0, stderr: '' });
+  expect(told.stdout).toMatch(/Z started, pid \d+\n.*Z keeps 127\.0\.0\.1:8080 for pid \d+\n.*8080/s);
+  await interrupt(logged);
 });
 
 testNeeding('netns')('the file of several apps is one that up and down take', async () => {
@@ -251,7 +254,14 @@ test('every command line of the README was run', () => {
   expect(blocksOf(readme).filter(({ language }) => !known.includes(language))).toEqual([]);
 });
 
-for (const page of ['README.md', 'CHANGELOG.md', 'docs/keeper.md', 'docs/graceful.md', 'docs/up.md']) {
+for (const page of [
+  'README.md',
+  'CHANGELOG.md',
+  'docs/keeper.md',
+  'docs/monitoring.md',
+  'docs/graceful.md',
+  'docs/up.md',
+]) {
   test(`every link of ${page} to a file leads somewhere`, () => {
     const text = readFileSync(join(project, page), 'utf8');
     const targets = [...text.matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, target = '']) => target);

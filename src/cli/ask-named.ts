@@ -10,16 +10,24 @@ import { defaultName } from '../model/keeper-name.js';
  * @throws {HoldfastError} ERR_HOLDFAST_NOT_RUNNING. ERR_HOLDFAST_CONTROL: it said no.
  */
 export async function askNamed(name: string, path: string, timeoutMs?: number): Promise<unknown> {
+  return ofNamed(name, () => askKeeper(stateFiles(name).control, 'POST', path, timeoutMs));
+}
+
+/** Does the work, and names the keeper when it fails because that does not run. */
+export async function ofNamed<T>(name: string, work: () => Promise<T>): Promise<T> {
   try {
-    return await askKeeper(stateFiles(name).control, 'POST', path, timeoutMs);
+    return await work();
   } catch (error) {
-    if (errorCode(error) !== 'ERR_HOLDFAST_NOT_RUNNING') throw error;
-    const text = `no keeper named "${name}" runs; holdfast status lists them`;
-    throw new HoldfastError('ERR_HOLDFAST_NOT_RUNNING', text, error);
+    throw errorCode(error) === 'ERR_HOLDFAST_NOT_RUNNING' ? notRunning(name, error) : error;
   }
 }
 
 /** The keeper that a command is about: the one named, else that of the current folder. @throws {HoldfastError} ERR_HOLDFAST_NAME */
 export function keeperName(given: string | undefined): string {
   return checkName(given ?? defaultName(workingDirectory()));
+}
+
+export function notRunning(name: string, cause?: unknown): HoldfastError {
+  const text = `no keeper named "${name}" runs; holdfast status lists them`;
+  return new HoldfastError('ERR_HOLDFAST_NOT_RUNNING', text, cause);
 }

@@ -68,6 +68,10 @@ function argumentSpecs(argument: Values): readonly string[] {
 function optionSpec({ flags, description, valueName, values, repeatable }: CompletionOption): string {
   const [first = '', ...others] = flags;
   const text = `[${description.replace(/[[\]:\\]/g, '\\$&')}]`;
+  if (valueName !== undefined && others.length > 0) {
+    const value = quote(`${text}:${valueName}:${action(values)}`);
+    return `'(${flags.join(' ')})'{${first}+,${others.map((flag) => `${flag}=`).join(',')}}${value}`;
+  }
   if (valueName !== undefined) {
     const rest = `${text}:${valueName}:${action(values)}`;
     if (others.length === 0) return quote(`${repeatable ? '*' : ''}${first}=${rest}`);
@@ -75,7 +79,9 @@ function optionSpec({ flags, description, valueName, values, repeatable }: Compl
     return `'(${flags.join(' ')})'{${all.join(',')}}${quote(rest)}`;
   }
   if (others.length === 0) return quote(`${first}${text}`);
-  return `'(- *)'{${flags.join(',')}}${quote(text)}`;
+  // Nothing goes with these.
+  const isAlone = flags.includes('--help') || flags.includes('--version');
+  return `'(${isAlone ? '- *' : flags.join(' ')})'{${flags.join(',')}}${quote(text)}`;
 }
 
 function action(values: Values): string {

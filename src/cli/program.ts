@@ -33,6 +33,8 @@ export function describeProgram(): Command {
   program.addCommand(describeDown());
   program.addCommand(describeInit());
   program.addCommand(describeStatus());
+  program.addCommand(describeEvents());
+  program.addCommand(describeLogs());
   program.addCommand(describeReload());
   program.addCommand(
     describeWord('restart', 'stop the server and start it again; clients wait meanwhile', async (name) =>
@@ -173,6 +175,12 @@ function keeperOptions(keeping: Command): Command {
     .addOption(time('--drain-quiet <time>', 'how long a connection is still until it is idle', 1))
     .addOption(time('--drain-timeout <time>', 'how long connections are waited for at most', 30))
     .addOption(time('--park <time>', 'how long the old generation is kept after that, for a way back', 0))
+    .option(
+      '--log-file [path]',
+      "append the server's output to a file (default: NAME.log in the folder of the keeper's state)",
+    )
+    .option('--log-max-size <size>', 'from where on the content of that file becomes PATH.1 (default: 10M)')
+    .option('--metrics <address>', 'serve /metrics for Prometheus and /ready at 127.0.0.1:9469 or the like')
     .addOption(
       new Option('--log <format>', "the keeper's own lines").choices(['text', 'json']).default('text'),
     );
@@ -237,6 +245,34 @@ function describeStatus(): Command {
       requireLinux('holdfast status');
       const { status } = await import('./status.js');
       await status(name, options);
+    });
+}
+
+function describeEvents(): Command {
+  return command('events')
+    .description('show what a keeper has told last')
+    .argument('[name]', "name of the keeper (default: the folder's)")
+    .option('-f, --follow', 'go on with what comes, until the keeper ends')
+    .option('--json', 'print JSON, one event a line')
+    .addHelpText('after', examples('holdfast events', 'holdfast events shop -f --json'))
+    .action(async (name: string | undefined, options) => {
+      requireLinux('holdfast events');
+      const { events } = await import('./events.js');
+      await events(name, options);
+    });
+}
+
+function describeLogs(): Command {
+  return command('logs')
+    .description('show the end of what the server has written, when a file has it (run --log-file)')
+    .argument('[name]', "name of the keeper (default: the folder's)")
+    .option('-f, --follow', 'go on with what comes')
+    .addOption(new Option('-n, --lines <lines>', 'how many lines').argParser(parseLines).default(10))
+    .addHelpText('after', examples('holdfast logs', 'holdfast logs shop -f -n 100'))
+    .action(async (name: string | undefined, options) => {
+      requireLinux('holdfast logs');
+      const { logs } = await import('./logs.js');
+      await logs(name, options);
     });
 }
 
@@ -528,6 +564,11 @@ function parseWorkers(text: string): number {
     'ERR_HOLDFAST_OPTION',
     `--workers: "${text}" is no whole number from 1 to 999, nor auto`,
   );
+}
+
+function parseLines(text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new HoldfastError('ERR_HOLDFAST_OPTION', `--lines: "${text}" is no whole number`);
 }
 
 /** An option that is given as `500ms` or `10s` and read in milliseconds. */

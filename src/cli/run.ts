@@ -10,6 +10,7 @@ import { openFilesLimit, setOpenFilesLimit } from '../kernel/limits.js';
 import { openFiles, processStat } from '../kernel/procfs.js';
 import { restoreModes, terminalModes } from '../kernel/terminal.js';
 import { formatAddress } from '../model/address.js';
+import { parseSize } from '../model/size.js';
 import { serverEnvironment } from './app-environment.js';
 import { BindFailures } from './bind-failures.js';
 import { explainTrap } from './explain-trap.js';
@@ -38,6 +39,9 @@ export interface RunFlags {
   readonly drainQuiet: number;
   readonly drainTimeout: number;
   readonly park: number;
+  readonly logFile?: string | true;
+  readonly logMaxSize?: string;
+  readonly metrics?: string;
   readonly log: 'text' | 'json';
 }
 
@@ -101,10 +105,19 @@ function keepOptions(command: readonly string[], flags: RunFlags): KeepOptions {
     parkMs: flags.park,
     replace: flags.replace ?? false,
     ...(env === undefined ? {} : { env }),
+    ...logOptions(flags),
+    ...(flags.metrics === undefined ? {} : { metrics: flags.metrics }),
     ...(flags.name === undefined ? {} : { name: flags.name }),
     ...(flags.user === undefined ? {} : { user: flags.user }),
     ...(flags.group === undefined ? {} : { group: flags.group }),
   };
+}
+
+function logOptions({ logFile, logMaxSize }: RunFlags): Pick<KeepOptions, 'logFile' | 'logMaxBytes'> {
+  if (logFile === undefined && logMaxSize === undefined) return {};
+  if (logFile === undefined)
+    throw new HoldfastError('ERR_HOLDFAST_OPTION', '--log-max-size goes with --log-file');
+  return { logFile, ...(logMaxSize === undefined ? {} : { logMaxBytes: parseSize(logMaxSize) }) };
 }
 
 /** The address of `--listen` that somebody else has. */

@@ -41,6 +41,7 @@ function describe(state: KeeperState): string {
       (socket) =>
         `  ${socket.address}  ${socket.served ? 'served' : 'held, nobody serves it'}, ${socket.waiting} waiting`,
     ),
+    ...(state.log ? [`  output: ${state.log}`] : []),
   ];
   return `${lines.join('\n')}\n`;
 }

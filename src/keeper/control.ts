@@ -1,7 +1,11 @@
 import { chmodSync, rmSync } from 'node:fs';
-import { createServer, request as httpRequest } from 'node:http';
+import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { errorCode, errorText, HoldfastError } from '../errors.js';
+import { peerUser } from '../kernel/socket.js';
+import type { EventLog } from './event-log.js';
 import type { ReloadOptions, ReloadOutcome } from './generations.js';
+import type { MetricsText } from './metrics.js';
 import type { KeeperState } from './state.js';
 
 /** How long a keeper may take to answer what needs no time. */
@@ -23,21 +27,24 @@ export interface ControlHandlers {
   readonly take: () => Promise<ReloadOutcome>;
   /** Ends the keeper and nothing else, for one that takes over. */
   readonly leave: () => void;
+  readonly events: EventLog;
+  readonly metrics: () => Promise<MetricsText>;
 }
 
 export interface ControlServer {
   close(): void;
 }
 
-/** Answers HTTP on a unix socket that only this user can reach, at PATHS. */
+/** Answers HTTP on a unix socket, to this user and to root alone, at PATHS. */
 export async function serveControl(path: string, handlers: ControlHandlers): Promise<ControlServer> {
   // The name's lock is ours, so a file that is left here belongs to a keeper that was killed.
   rmSync(path, { force: true });
   const server = createServer(async (request, response) => {
-    const { status, body, afterwards } = await answer(`${request.method} ${request.url}`, handlers);
-    response
-      .writeHead(status, { 'content-type': 'application/json' })
-      .end(`${JSON.stringify(body)}\n`, afterwards);
+    const asked = `${request.method} ${request.url}`;
+    const stranger = strangerAmong(request);
+    if (stranger !== undefined) send(response, forbidden(stranger));
+    else if (asked === FOLLOW) follow(response, handlers.events);
+    else send(response, await answer(asked, handlers));
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject).listen(path, () => resolve());
@@ -54,12 +61,45 @@ export async function serveControl(path: string, handlers: ControlHandlers): Pro
 
 interface Reply {
   readonly status: number;
+  /** Sent as JSON, unless it is text of that type. */
   readonly body: unknown;
+  readonly contentType?: string;
   readonly afterwards?: () => void;
 }
 
+const FOLLOW = 'GET /events?follow';
 const PATHS =
-  'GET /status, POST /reload, /restart, /rollback, /scale, /unpark, /pause, /resume, /release, /take, /stop and /leave';
+  'GET /status, /events, /events?follow and /metrics, POST /reload, /restart, /rollback, /scale, /unpark, /pause, /resume, /release, /take, /stop and /leave';
+
+function send(response: ServerResponse, { status, body, contentType, afterwards }: Reply): void {
+  response
+    .writeHead(status, { 'content-type': contentType ?? 'application/json' })
+    .end(contentType === undefined ? `${JSON.stringify(body)}\n` : body, afterwards);
+}
+
+/** Every event from now on, and those that are remembered, until one of both ends has gone. */
+function follow(response: ServerResponse, events: EventLog): void {
+  response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+  response.flushHeaders();
+  events.follow(response);
+}
+
+/**
+ * The number of the user who asks, when he is neither we nor root; 'unknown' when the connection is gone already. The
+ * mode of the socket's file keeps others out, as long as nobody changes it.
+ */
+function strangerAmong({ socket }: IncomingMessage): number | 'unknown' | undefined {
+  // Node has no other way to the fd of a socket.
+  const fd = (socket as Socket & { readonly _handle?: { readonly fd: number } | null })._handle?.fd;
+  if (fd === undefined || fd < 0) return 'unknown';
+  const uid = peerUser(fd);
+  return uid === 0 || uid === process.geteuid?.() ? undefined : uid;
+}
+
+function forbidden(uid: number | 'unknown'): Reply {
+  const error = `only root and user ${process.geteuid?.()} may ask this keeper, not user ${uid}`;
+  return { status: 403, body: { code: 'ERR_HOLDFAST_CONTROL', error } };
+}
 
 /** A wrong request is told, and harms nobody. */
 async function answer(request: string, handlers: ControlHandlers): Promise<Reply> {
@@ -76,6 +116,12 @@ async function route(request: string, handlers: ControlHandlers): Promise<Reply>
   switch (path) {
     case 'GET /status':
       return { status: 200, body: handlers.status() };
+    case 'GET /events':
+      return { status: 200, body: handlers.events.recent() };
+    case 'GET /metrics': {
+      const { contentType, text } = await handlers.metrics();
+      return { status: 200, body: text, contentType };
+    }
     case 'POST /reload':
       return {
         status: 200,
@@ -124,6 +170,32 @@ export async function askKeeper(
   return JSON.parse(text);
 }
 
+/**
+ * The lines of an answer that goes on, as they come, until the keeper ends.
+ *
+ * @throws {HoldfastError} as `askKeeper`.
+ */
+export async function* followKeeper(socketPath: string, path: string): AsyncGenerator<string> {
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    httpRequest({ socketPath, path }, resolve)
+      .on('error', (error) => reject(goneOr(error)))
+      .end();
+  });
+  response.setEncoding('utf8');
+  let rest = '';
+  try {
+    for await (const chunk of response as AsyncIterable<string>) {
+      const lines = (rest + chunk).split('\n');
+      rest = lines.pop() ?? '';
+      if (response.statusCode === 200) yield* lines;
+      else throw new HoldfastError('ERR_HOLDFAST_CONTROL', `GET ${path}: ${chunk.trim()}`);
+    }
+  } catch (error) {
+    // It was killed.
+    if (errorCode(error) !== 'ECONNRESET') throw error;
+  }
+}
+
 function exchange(
   socketPath: string,
   method: string,
@@ -143,10 +215,13 @@ function exchange(
       .on('timeout', () => {
         request.destroy(new HoldfastError('ERR_HOLDFAST_CONTROL', `${socketPath} does not answer`));
       })
-      .on('error', (error) => {
-        const gone = errorCode(error) === 'ENOENT' || errorCode(error) === 'ECONNREFUSED';
-        reject(gone ? new HoldfastError('ERR_HOLDFAST_NOT_RUNNING', errorText(error), error) : error);
-      })
+      .on('error', (error) => reject(goneOr(error)))
       .end();
   });
+}
+
+/** That nobody answers there is a failure of its own. */
+function goneOr(error: Error): Error {
+  const isGone = errorCode(error) === 'ENOENT' || errorCode(error) === 'ECONNREFUSED';
+  return isGone ? new HoldfastError('ERR_HOLDFAST_NOT_RUNNING', errorText(error), error) : error;
 }

@@ -638,7 +638,7 @@ export class Generations {
             why: outcome === 'stopped' ? STOPPED : this.#failure,
           };
     if (result.ok) this.#host.say({ type: 'reloaded', generation, tookMs });
-    else this.#host.say({ type: 'reload-failed', why: result.why, goesOn: result.goesOn });
+    else this.#host.say({ type: 'reload-failed', why: result.why, goesOn: result.goesOn, tookMs });
     for (const { settle } of this.#asked) settle(result);
     this.#asked = [];
   }

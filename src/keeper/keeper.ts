@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { closeSync, statSync } from 'node:fs';
+import { resolve as resolvePath } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { errorCode, errorText, HoldfastError } from '../errors.js';
@@ -28,6 +29,8 @@ import { helpers } from './helpers.js';
 import { type HeldFile, Holder } from './holder.js';
 import type { Phase, Policy } from './lifecycle.js';
 import { bindAll, inheritedSockets, removeSocketFile } from './listen.js';
+import { LogFile } from './log-file.js';
+import { Monitor } from './monitor.js';
 import type { Notice } from './notices.js';
 import {
   count,
@@ -35,6 +38,7 @@ import {
   type Identity,
   identityOf,
   type KeepOptions,
+  logMaxBytesOf,
   policyOf,
   reloadPolicyOf,
 } from './options.js';
@@ -110,6 +114,10 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   readonly #groups = new ReusePortGroups();
   readonly #readiness: Readiness;
   readonly #generations: Generations;
+  readonly #monitor = new Monitor({
+    state: () => this.status(),
+    generations: () => this.#generations.all(),
+  });
   readonly #announced = new WeakSet<HeldSocket>();
   /** Whether fds may be copied out of other processes here. */
   readonly #mayCopy = mayCopyFds();
@@ -131,6 +139,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #spawner: Spawner | undefined;
   #control: ControlServer | undefined;
   #notifySocket: Fd | undefined;
+  #log: LogFile | undefined;
   #starts = 0;
   #isOver = false;
   #isPaused = false;
@@ -228,6 +237,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
         served: isServed(held),
         waiting: isListening(held.fd) ? queueLength(held) : 0,
       })),
+      log: this.#log?.path ?? null,
     };
   }
 
@@ -356,6 +366,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     // So that a wrong command is said before anything is bound or started.
     findProgram(this.#program.command[0] ?? '', this.#program.env, this.#cwd);
     if (this.#options.replace !== true) this.#lock = lockName(this.name, this.#files);
+    this.#openLog();
     becomeSubreaper();
     await startThreadPool();
     this.#poller = new Poller();
@@ -391,12 +402,27 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       resume: () => this.resume(),
       release: () => this.release(),
       take: () => this.take(),
+      events: this.#monitor.events,
+      metrics: () => this.#monitor.metrics(),
     });
+    this.#log?.watch();
+    if (this.#options.metrics !== undefined) await this.#monitor.serve(this.#options.metrics);
     this.#options.signal?.addEventListener('abort', () => void this.stop(), { once: true });
     if (estate !== undefined) this.#goOn(estate);
     if (active.slots.length === 0) await this.#generations.begin();
     if (this.#options.signal?.aborted) void this.stop();
     this.#nothingListens = setTimeout(() => this.#sayNothingListens(), NOTHING_LISTENS_MS);
+  }
+
+  #openLog(): void {
+    const { logFile } = this.#options;
+    if (logFile === undefined) return;
+    this.#log = LogFile.open({
+      path: logFile === true ? this.#files.log : resolvePath(logFile),
+      maxBytes: logMaxBytesOf(this.#options),
+      owner: this.#identity,
+      warn: (text) => this.#say({ type: 'warning', text }),
+    });
   }
 
   #newGeneration(
@@ -530,6 +556,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     active.isServer = estate.sockets.size > 0 || serving.some(({ everListened }) => everListened);
     for (const saved of serving) this.#adoptWorker(active, saved, false);
     for (const saved of former) if (old !== undefined) this.#adoptWorker(old, saved, true);
+    this.#monitor.know();
     const now = performance.now();
     for (const held of active.held.all()) {
       held.holders = currentHolders(active.trees(), held.inode, []);
@@ -692,6 +719,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       ...handed,
       ipc: this.#readiness.type === 'ipc',
       cwd: directory,
+      ...(this.#log === undefined ? {} : { output: this.#log.fd }),
       ...(this.#identity === undefined ? {} : { credentials: this.#identity }),
     });
     if (this.#setting !== undefined) await this.#settle(pid, this.#setting);
@@ -710,6 +738,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     void toldReady.then(() => worker.tellReady());
     this.#startUntold = { type: 'started', pid, attempt: worker.attempt };
     setTimeout(() => this.#tellStart(), START_TOLD_MS);
+    this.#monitor.look();
     this.#stateChanged();
   }
 
@@ -762,6 +791,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   #changed(generation: Generation): void {
     this.#generations.changed(generation);
+    this.#monitor.look();
     this.#stateChanged();
   }
 
@@ -845,6 +875,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   #say(notice: Notice): void {
     this.#tellStart();
+    this.#monitor.hear(notice);
     try {
       this.emit('notice', notice);
       // Each notice is emitted under its own type too; the compiler cannot relate a union's member to its key.
@@ -930,6 +961,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (!this.#isOthers) {
       for (const handed of this.#generations.active.handed) this.#tryTo(() => removeSocketFile(handed));
     }
+    this.#monitor.end();
     this.#control?.close();
     process.off('SIGCHLD', this.#onChild);
     process.off('exit', this.#onExit);
@@ -937,6 +969,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (this.#notifySocket !== undefined) this.#poller?.remove(this.#notifySocket);
     this.#poller?.close();
     await this.#spawner?.stop();
+    await this.#log?.close();
     for (const fd of this.#traps.keys()) close(fd);
     if (this.#notifySocket !== undefined) close(this.#notifySocket);
     if (this.#lock === undefined) return;

@@ -46,7 +46,12 @@ export type Notice =
   /** It has taken over. */
   | { readonly type: 'reloaded'; readonly generation: number; readonly tookMs: number }
   /** It has not. `goesOn`: the former one serves as before. */
-  | { readonly type: 'reload-failed'; readonly why: string; readonly goesOn: boolean }
+  | {
+      readonly type: 'reload-failed';
+      readonly why: string;
+      readonly goesOn: boolean;
+      readonly tookMs: number;
+    }
   /** The former generation has finished what it had, or, not `complete`, its time is over. `connections`: still open. */
   | {
       readonly type: 'drained';

@@ -9,6 +9,8 @@ import type { ServerTarget } from './running-server.js';
 
 /** More processes than that are a slip of the pen. */
 const COUNT_MAX = 1_000;
+const LOG_BYTES = 10 * 1024 ** 2;
+const LOG_BYTES_MIN = 4_096;
 
 /** What to keep, and how. Times in milliseconds. */
 export interface KeepOptions {
@@ -74,6 +76,15 @@ export interface KeepOptions {
   readonly drainTimeoutMs?: number;
   /** How long the old generation is kept, without connections, for an instant way back. Default 0. */
   readonly parkMs?: number;
+  /**
+   * The file that the server's stdout and stderr are appended to; `true`: NAME.log in the folder of the keeper's state.
+   * Default: they go where ours go.
+   */
+  readonly logFile?: string | true;
+  /** When that is longer, what it has becomes FILE.1, in place of what that had. Default 10 MiB, at least 4 KiB. */
+  readonly logMaxBytes?: number;
+  /** Serve /metrics for Prometheus and /ready at this address: `127.0.0.1:9469`, `[::1]:9469`. Default: nowhere. */
+  readonly metrics?: string;
   /** Told everything from the first start on; later listeners on the Keeper miss what came before them. */
   readonly onNotice?: (notice: Notice) => void;
   /** Ends the server gracefully when aborted. */
@@ -127,6 +138,15 @@ export function ownIdentity(): Identity {
     groups: process.getgroups?.() ?? [],
     user: undefined,
   };
+}
+
+/** @throws {HoldfastError} ERR_HOLDFAST_OPTION */
+export function logMaxBytesOf({ logMaxBytes = LOG_BYTES }: KeepOptions): number {
+  if (Number.isInteger(logMaxBytes) && logMaxBytes >= LOG_BYTES_MIN) return logMaxBytes;
+  throw new HoldfastError(
+    'ERR_HOLDFAST_OPTION',
+    `logMaxBytes is a whole number from ${LOG_BYTES_MIN}, not ${logMaxBytes}`,
+  );
 }
 
 /** @throws {HoldfastError} ERR_HOLDFAST_USER: no such user or group, or we are not root. */

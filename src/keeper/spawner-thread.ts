@@ -47,13 +47,14 @@ function start(id: number, request: SpawnRequest): void {
   child.once('exit', (code, signal) => report({ type: 'exited', id, pid, code, signal }));
 }
 
-function startChild({ command, cwd, env, fds, credentials, ipc }: SpawnRequest): ChildProcess {
+function startChild(request: SpawnRequest): ChildProcess {
+  const { command, cwd, env, fds, output = 'inherit', credentials, ipc } = request;
   const [file = '', ...args] = command;
   const work = (): ChildProcess =>
     spawn(file, args, {
       cwd,
       env,
-      stdio: ['inherit', 'inherit', 'inherit', ...fds, ...(ipc ? ['ipc' as const] : [])],
+      stdio: ['inherit', output, output, ...fds, ...(ipc ? ['ipc' as const] : [])],
     });
   return credentials === undefined ? work() : withCredentials(credentials, own, work);
 }

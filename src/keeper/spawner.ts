@@ -13,6 +13,8 @@ export interface SpawnRequest {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Our fds that it gets as 3, 4, … besides our standard ones. */
   readonly fds: readonly Fd[];
+  /** Our fd that it gets as stdout and stderr; undefined: it gets our own. */
+  readonly output?: Fd;
   /** Whom it runs as; undefined: as ourselves. */
   readonly credentials?: Credentials;
   /** Node's channel for messages (process.send). */

@@ -45,6 +45,8 @@ export interface KeeperState {
   readonly workers: readonly WorkerState[];
   readonly lastEnd: WorkerEnd | null;
   readonly sockets: readonly SocketState[];
+  /** The file that has the server's output; null when that goes where the keeper's goes. */
+  readonly log?: string | null;
 }
 
 export interface WorkerState {
@@ -70,6 +72,8 @@ export interface StateFiles {
   readonly lock: string;
   readonly state: string;
   readonly control: string;
+  /** Where the server's output goes when it is to go to a file and none is named. */
+  readonly log: string;
 }
 
 /**
@@ -125,7 +129,7 @@ export function stateFiles(name: string): StateFiles {
     const text = `the path of the control socket would be longer than 107 bytes: ${base}.sock; choose a shorter --name`;
     throw new HoldfastError('ERR_HOLDFAST_STATE_DIRECTORY', text);
   }
-  return { lock: `${base}.lock`, state: `${base}.json`, control: `${base}.sock` };
+  return { lock: `${base}.lock`, state: `${base}.json`, control: `${base}.sock`, log: `${base}.log` };
 }
 
 /**

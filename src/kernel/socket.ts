@@ -32,11 +32,13 @@ export const IPPROTO_MPTCP = 262;
 export const SO_REUSEADDR = 2;
 const SO_TYPE = 3;
 export const SO_REUSEPORT = 15;
+const SO_PEERCRED = 17;
 export const SO_BINDTODEVICE = 25;
 const SO_ATTACH_FILTER = 26;
 const SO_ACCEPTCONN = 30;
 const SO_PROTOCOL = 38;
 const SO_DOMAIN = 39;
+const SO_MEMINFO = 55;
 const SO_COOKIE = 57;
 const SO_NETNS_COOKIE = 71;
 export const IPV6_V6ONLY = 26;
@@ -198,6 +200,40 @@ export function boundDevice(fd: Fd): string {
  */
 export function acceptQueueLength(fd: Fd): number {
   return socketOption(fd, IPPROTO_TCP, TCP_INFO, 32).readUInt32LE(24);
+}
+
+/** The accept queue of a listening socket. */
+export interface AcceptQueue {
+  /** Connections that wait in it. */
+  readonly length: number;
+  /** How many may wait: what listen asked for, cut to net.core.somaxconn. The kernel lets one more in. */
+  readonly limit: number;
+}
+
+/**
+ * The accept queue of a listening TCP socket.
+ *
+ * @throws {SyscallError} EOPNOTSUPP for an MPTCP socket.
+ * @see tcp(7) TCP_INFO: tcpi_unacked and tcpi_sacked while listening (tcp_get_info() in net/ipv4/tcp.c)
+ */
+export function acceptQueue(fd: Fd): AcceptQueue {
+  const info = socketOption(fd, IPPROTO_TCP, TCP_INFO, 32);
+  return { length: info.readUInt32LE(24), limit: info.readUInt32LE(28) };
+}
+
+/**
+ * Segments that the kernel has dropped at this socket: of a listening one connection requests, above all because its
+ * accept queue was full. A 32-bit counter. Linux >= 4.12.
+ *
+ * @see SK_MEMINFO_DROPS in include/uapi/linux/sock_diag.h; tcp_listendrop() in include/net/tcp.h
+ */
+export function socketDrops(fd: Fd): number {
+  return socketOption(fd, SOL_SOCKET, SO_MEMINFO, 36).readUInt32LE(32);
+}
+
+/** Who made the other end of a connected unix socket, as he was then. @see unix(7) SO_PEERCRED */
+export function peerUser(fd: Fd): number {
+  return socketOption(fd, SOL_SOCKET, SO_PEERCRED, 12).readUInt32LE(4);
 }
 
 /** The TCP state's number (include/net/tcp_states.h): 7 while bound and unconnected, 10 while listening. */

@@ -113,6 +113,8 @@ for (const shell of ['bash', 'zsh', 'fish'] as const) {
     expect(await complete(shell, 'holdfast stop --t')).toEqual(['--timeout']);
     expect(await complete(shell, 'holdfast status --j')).toEqual(['--json']);
     expect(await complete(shell, 'holdfast status --t')).toEqual([]);
+    expect(await complete(shell, 'holdfast logs --li')).toEqual(['--lines']);
+    expect(await complete(shell, 'holdfast events -f --js')).toEqual(['--json']);
   });
 
   shellTest(`${shell} completes the commands of a command, and their options`, async () => {
@@ -156,6 +158,7 @@ for (const shell of ['bash', 'zsh', 'fish'] as const) {
     expect(await complete(shell, 'holdfast stop ', env)).toEqual(['shop']);
     expect(await complete(shell, 'holdfast status s', env)).toEqual(['shop']);
     expect(await complete(shell, 'holdfast status x', env)).toEqual([]);
+    expect(await complete(shell, 'holdfast logs -f -n 5 ', env)).toEqual(['shop']);
   });
 }
 

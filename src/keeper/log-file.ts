@@ -1,0 +1,158 @@
+import {
+  closeSync,
+  constants,
+  fchownSync,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  read,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { errorText, HoldfastError } from '../errors.js';
+import type { Fd } from '../kernel/libc.js';
+
+const LOOK_EVERY_MS = 500;
+/** After it could not be moved away: each try copies all of it. */
+const RETRY_MS = 5_000;
+const CHUNK = 1 << 18;
+/** Of what comes while the last is being copied: a server that writes faster than that would never let it end. */
+const LAST_READS = 256;
+
+const readAsync = promisify(read);
+
+export interface LogFileOptions {
+  readonly path: string;
+  /** From where on the content becomes that of FILE.1. */
+  readonly maxBytes: number;
+  /** Whom a new file is to belong to: the server may open its own output by name (/dev/stdout). */
+  readonly owner: { readonly uid: number; readonly gid: number } | undefined;
+  /** Told that it cannot be kept short, once until it can again. */
+  readonly warn: (text: string) => void;
+}
+
+/**
+ * The file that servers write their output to. They have it open themselves, so that it goes on without us; we see to it
+ * that it does not grow without bound.
+ */
+export class LogFile {
+  readonly path: string;
+  /** Opened for appending; to be given to servers. */
+  readonly fd: Fd;
+  /** The same file, opened by ourselves: what servers do to their fd (fcntl, lseek) does not concern it. */
+  readonly #own: Fd;
+  readonly #maxBytes: number;
+  readonly #warn: (text: string) => void;
+  #looks: NodeJS.Timeout | undefined;
+  #work: Promise<void> | undefined;
+  /** When it could last not be moved away, ms of `performance.now()`. */
+  #failedMs: number | undefined;
+
+  private constructor({ path, maxBytes, warn }: LogFileOptions, fd: Fd, own: Fd) {
+    this.path = path;
+    this.fd = fd;
+    this.#own = own;
+    this.#maxBytes = maxBytes;
+    this.#warn = warn;
+  }
+
+  /** Opens the file, with mode 0600 when it is new. @throws {HoldfastError} ERR_HOLDFAST_LOG_FILE */
+  static open(options: LogFileOptions): LogFile {
+    const { path, owner } = options;
+    let fd: Fd | undefined;
+    try {
+      const found = statSync(path, { throwIfNoEntry: false });
+      // A pipe would die with its reader, and opening one waits for it.
+      if (found?.isFile() === false) throw new Error('it is no regular file');
+      fd = openSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT, 0o600);
+      if (found === undefined && owner !== undefined) fchownSync(fd, owner.uid, owner.gid);
+      return new LogFile(options, fd, openSync(`/proc/self/fd/${fd}`, 'r+'));
+    } catch (error) {
+      if (fd !== undefined) closeSync(fd);
+      const text = `--log-file ${path}: ${errorText(error)}; name a file that this user may read and write, in a folder that exists`;
+      throw new HoldfastError('ERR_HOLDFAST_LOG_FILE', text, error);
+    }
+  }
+
+  /** From now on sees to its length. */
+  watch(): void {
+    this.#looks = setInterval(() => this.#look(), LOOK_EVERY_MS);
+  }
+
+  /** Looks no more. Servers that have it go on. */
+  async close(): Promise<void> {
+    clearInterval(this.#looks);
+    await this.#work;
+    closeSync(this.#own);
+    closeSync(this.fd);
+  }
+
+  #look(): void {
+    if (this.#work !== undefined || fstatSync(this.#own).size <= this.#maxBytes) return;
+    if (this.#failedMs !== undefined && performance.now() - this.#failedMs < RETRY_MS) return;
+    this.#work = this.#moveAway()
+      .then(
+        () => {
+          this.#failedMs = undefined;
+        },
+        (error: unknown) => {
+          const text = `cannot move the content of ${this.path} away: ${errorText(error)}; it is tried on`;
+          if (this.#failedMs === undefined) this.#warn(text);
+          this.#failedMs = performance.now();
+        },
+      )
+      .finally(() => {
+        this.#work = undefined;
+      });
+  }
+
+  /** Copies the content to FILE.1 and begins anew. The file stays the same, since servers have it open. */
+  async #moveAway(): Promise<void> {
+    const temporary = `${this.path}.1.new`;
+    // Of a keeper that was killed at this.
+    rmSync(temporary, { force: true });
+    const copy = await open(temporary, 'wx', 0o600);
+    try {
+      const at = await this.#copyMost(copy);
+      renameSync(temporary, `${this.path}.1`);
+      this.#copyRest(copy.fd, at);
+      // What a server writes after the last read and before this is lost: some microseconds.
+      ftruncateSync(this.#own, 0);
+    } catch (error) {
+      rmSync(temporary, { force: true });
+      throw error;
+    } finally {
+      await copy.close();
+    }
+  }
+
+  /** Copies what is there now. Gives where it has come to. */
+  async #copyMost(copy: FileHandle): Promise<number> {
+    const { size } = fstatSync(this.#own);
+    const chunk = Buffer.allocUnsafe(CHUNK);
+    let at = 0;
+    while (at < size) {
+      const { bytesRead } = await readAsync(this.#own, chunk, 0, CHUNK, at);
+      if (bytesRead === 0) break;
+      await copy.appendFile(chunk.subarray(0, bytesRead));
+      at += bytesRead;
+    }
+    return at;
+  }
+
+  #copyRest(copy: Fd, from: number): void {
+    const chunk = Buffer.allocUnsafe(CHUNK);
+    let at = from;
+    for (let reads = 0; reads < LAST_READS; reads++) {
+      const length = readSync(this.#own, chunk, 0, CHUNK, at);
+      if (length === 0) return;
+      writeFileSync(copy, chunk.subarray(0, length));
+      at += length;
+    }
+  }
+}
