@@ -106,8 +106,22 @@ test(
 
 testNeeding('netns')('the installed commands do what the README says', async () => {
   const netns = await openNetns();
-  const [simple, reload, workers, scale, look, adopt, listen, doctor, why, predict, lab, watched, watch] =
-    blocksUnder('Commands', 'sh');
+  const [
+    simple,
+    reload,
+    workers,
+    scale,
+    look,
+    adopt,
+    listen,
+    doctor,
+    why,
+    predict,
+    lab,
+    watched,
+    watch,
+    systemd,
+  ] = blocksUnder('Commands', 'sh');
   const folder = temporaryFolder();
   copyServer(folder);
   const keeper = await startBlock(simple, { cwd: folder, netns });
@@ -143,6 +157,8 @@ testNeeding('netns')('the installed commands do what the README says', async () 
   expect(tried.code).toBe(0);
   expect(tried.stdout).toMatch(/Q-f: .*\n {2}does not hold here/);
   expect(tried.stdout).toContain('model and kernel disagree in 0');
+  const unit = await runBlock(systemd, { cwd: folder, netns });
+  expect(unit).toMatchObject({ code: 0, stdout: expect.stringMatching(/^# shop\.service\n/) });
   const logged = await startBlock(watched, { cwd: folder, netns });
   const told = await runBlock(watch, { cwd: folder, netns });
   expect(told).toMatchObject({ code: 0, stderr: '' });
@@ -254,14 +270,10 @@ test('every command line of the README was run', () => {
   expect(blocksOf(readme).filter(({ language }) => !known.includes(language))).toEqual([]);
 });
 
-for (const page of [
-  'README.md',
-  'CHANGELOG.md',
-  'docs/keeper.md',
-  'docs/monitoring.md',
-  'docs/graceful.md',
-  'docs/up.md',
-]) {
+const PAGES = ['keeper', 'monitoring', 'graceful', 'up', 'systemd', 'containers'].map(
+  (name) => `docs/${name}.md`,
+);
+for (const page of ['README.md', 'CHANGELOG.md', ...PAGES]) {
   test(`every link of ${page} to a file leads somewhere`, () => {
     const text = readFileSync(join(project, page), 'utf8');
     const targets = [...text.matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, target = '']) => target);

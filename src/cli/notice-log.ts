@@ -66,6 +66,10 @@ export function describeNotice(notice: Notice): string {
       return `the reload failed${notice.goesOn ? ', the former server goes on' : ''}: ${notice.why}`;
     case 'drained':
       return `generation ${notice.generation} ${drainedHow(notice)}`;
+    case 'watching':
+      return `reloads when files change: ${notice.what.join(', ')}`;
+    case 'changed':
+      return describeChanged(notice.files);
     case 'parked':
       return `generation ${notice.generation} is kept for ${formatDuration(notice.forMs)}: holdfast rollback goes back to it`;
     case 'rolling-back':
@@ -85,6 +89,15 @@ export function describeNotice(notice: Notice): string {
     case 'warning':
       return notice.text;
   }
+}
+
+/** A checkout may change thousands. */
+const FILES_TOLD = 5;
+
+function describeChanged(files: readonly string[]): string {
+  const told = files.slice(0, FILES_TOLD).join(', ');
+  const others = files.length > FILES_TOLD ? ` and ${files.length - FILES_TOLD} more` : '';
+  return `${told}${others} ${files.length === 1 ? 'has' : 'have'} changed`;
 }
 
 function endedHow({ code, signal }: Extract<Notice, { readonly type: 'exited' }>): string {

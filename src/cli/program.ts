@@ -77,6 +77,7 @@ export function describeProgram(): Command {
   program.addCommand(describeFree());
   program.addCommand(describeWait());
   program.addCommand(describeDoctor());
+  program.addCommand(describeSystemd());
   program.addCommand(describePredict());
   program.addCommand(describeLab());
   program.addCommand(describeCompletion());
@@ -86,13 +87,9 @@ export function describeProgram(): Command {
 }
 
 function describeRun(): Command {
-  const run = command('run')
+  return describeKept(command('run'))
     .description('run any server and keep its port through crashes')
-    .usage('[options] -- command...')
-    .argument('[command...]', 'the server and its arguments')
-    .passThroughOptions()
-    .option('--replace', 'take over from the keeper of that name that runs; its server serves on');
-  return keeperOptions(run)
+    .option('--replace', 'take over from the keeper of that name that runs; its server serves on')
     .addHelpText(
       'after',
       examples(
@@ -101,14 +98,26 @@ function describeRun(): Command {
       ),
     )
     .action(async (words: string[], options) => {
-      if (words.length === 0) {
-        const text = 'there is no command to run; it stands after --, as in: holdfast run -- node server.js';
-        throw new HoldfastError('ERR_HOLDFAST_OPTION', text);
-      }
+      requireCommand(words, 'run');
       requireLinux('holdfast run');
       const { run } = await import('./run.js');
       await run(words, { listen: [], ...options });
     });
+}
+
+function requireCommand(words: readonly string[], verb: string): void {
+  if (words.length > 0) return;
+  const text = `there is no command to run; it stands after --, as in: holdfast ${verb} -- node server.js`;
+  throw new HoldfastError('ERR_HOLDFAST_OPTION', text);
+}
+
+/** A command that takes a server's command line, and the options by which it is kept. */
+function describeKept(command: Command): Command {
+  const kept = command
+    .usage('[options] -- command...')
+    .argument('[command...]', 'the server and its arguments')
+    .passThroughOptions();
+  return keeperOptions(kept);
 }
 
 function describeAdopt(): Command {
@@ -181,6 +190,16 @@ function keeperOptions(keeping: Command): Command {
     )
     .option('--log-max-size <size>', 'from where on the content of that file becomes PATH.1 (default: 10M)')
     .option('--metrics <address>', 'serve /metrics for Prometheus and /ready at 127.0.0.1:9469 or the like')
+    .addOption(
+      new Option(
+        '--graceful <runtime>',
+        'at the stop signal have it answer all, and tell kept connections to close',
+      )
+        .choices(['node'])
+        // It drains by itself, and connections that are kept are never all idle.
+        .implies({ drainWait: 'queue' }),
+    )
+    .option('--watch [glob...]', 'for development: reload when files change, or those that match')
     .addOption(
       new Option('--log <format>', "the keeper's own lines").choices(['text', 'json']).default('text'),
     );
@@ -523,6 +542,41 @@ function describeDoctor(): Command {
     .action(async (options) => {
       const { doctor } = await import('./doctor.js');
       await doctor(options);
+    });
+}
+
+/** What the unit has in its own way. */
+const OF_UNIT = ['name', 'user', 'group'];
+
+function describeSystemd(): Command {
+  const systemd = describeKept(command('systemd'));
+  // Word for word: as they were read, `auto` would be a number.
+  const given: string[] = [];
+  for (const option of systemd.options.filter((one) => !OF_UNIT.includes(one.name()))) {
+    systemd.on(`option:${option.name()}`, (value: string | null | undefined) =>
+      given.push(value == null ? `${option.long}` : `${option.long}=${value}`),
+    );
+  }
+  return systemd
+    .description('print the systemd unit of a keeper')
+    .option('--user-unit', "a unit of the user's own service manager (systemctl --user)")
+    .option(
+      '--socket <address>',
+      'have systemd bind it, in a unit of its own; repeatable; the forms of --listen',
+      collect,
+    )
+    .option('--write <folder>', 'write the files there instead')
+    .addHelpText(
+      'after',
+      examples(
+        'holdfast systemd --name shop -- node server.js',
+        'holdfast systemd --user www-data --socket 80 --write /etc/systemd/system -- gunicorn app',
+      ),
+    )
+    .action(async (words: string[], options) => {
+      requireCommand(words, 'systemd');
+      const { systemd } = await import('./systemd.js');
+      systemd(words, given, { listen: [], ...options });
     });
 }
 

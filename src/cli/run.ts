@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
-import { addressErrorIn, HoldfastError } from '../errors.js';
+import { addressErrorIn, errorCode, errorText, HoldfastError } from '../errors.js';
 import { Keeper, type ProcessDuties } from '../keeper/keeper.js';
 import type { RestartPolicy } from '../keeper/lifecycle.js';
 import type { Notice } from '../keeper/notices.js';
@@ -14,6 +14,7 @@ import { parseSize } from '../model/size.js';
 import { serverEnvironment } from './app-environment.js';
 import { BindFailures } from './bind-failures.js';
 import { explainTrap } from './explain-trap.js';
+import { gracefulNode } from './graceful-node.js';
 import { noticeLog } from './notice-log.js';
 
 /** The options of `holdfast run` as commander gives them. Times in milliseconds. */
@@ -38,6 +39,9 @@ export interface RunFlags {
   readonly drainWait: NonNullable<KeepOptions['drainWait']>;
   readonly drainQuiet: number;
   readonly drainTimeout: number;
+  readonly graceful?: 'node';
+  /** `true`: every file of the folder. */
+  readonly watch?: readonly string[] | true;
   readonly park: number;
   readonly logFile?: string | true;
   readonly logMaxSize?: string;
@@ -77,9 +81,37 @@ export async function run(command: readonly string[], flags: RunFlags, adopt?: S
   process.on('uncaughtException', (error) => {
     log({ type: 'warning', text: `a fault of holdfast, please report it: ${error.stack ?? error.message}` });
   });
+  if (flags.watch !== undefined) await reloadAtChanges(keeper, flags.watch === true ? [] : flags.watch, log);
   const { exitCode } = await keeper.exited;
   await bindFailures.done();
   process.exit(exitCode);
+}
+
+/** How each reload goes is told by the keeper. */
+async function reloadAtChanges(
+  keeper: Keeper,
+  globs: readonly string[],
+  log: (notice: Notice) => void,
+): Promise<void> {
+  const { watchFiles } = await import('../keeper/file-watch.js');
+  const directory = process.cwd();
+  const watching = watchFiles({
+    directory,
+    globs,
+    changed: (files) => {
+      log({ type: 'changed', files });
+      return keeper.reload();
+    },
+    failed: (error) => log({ type: 'warning', text: describeWatchFailure(error) }),
+  });
+  void keeper.exited.then(async () => (await watching).close());
+  await Promise.race([watching, keeper.exited]);
+  log({ type: 'watching', what: globs.length === 0 ? [directory] : globs });
+}
+
+function describeWatchFailure(error: unknown): string {
+  const more = errorCode(error) === 'ENOSPC' ? '; raise the sysctl fs.inotify.max_user_watches' : '';
+  return `cannot watch files: ${errorText(error)}${more}`;
 }
 
 function keepOptions(command: readonly string[], flags: RunFlags): KeepOptions {
@@ -105,6 +137,7 @@ function keepOptions(command: readonly string[], flags: RunFlags): KeepOptions {
     parkMs: flags.park,
     replace: flags.replace ?? false,
     ...(env === undefined ? {} : { env }),
+    ...(flags.graceful === undefined ? {} : { env: gracefulEnvironment(env ?? process.env, flags) }),
     ...logOptions(flags),
     ...(flags.metrics === undefined ? {} : { metrics: flags.metrics }),
     ...(flags.name === undefined ? {} : { name: flags.name }),
@@ -118,6 +151,14 @@ function logOptions({ logFile, logMaxSize }: RunFlags): Pick<KeepOptions, 'logFi
   if (logFile === undefined)
     throw new HoldfastError('ERR_HOLDFAST_OPTION', '--log-max-size goes with --log-file');
   return { logFile, ...(logMaxSize === undefined ? {} : { logMaxBytes: parseSize(logMaxSize) }) };
+}
+
+/** `--graceful` acts on the server's environment, wherever that is from. */
+function gracefulEnvironment(
+  env: NodeJS.ProcessEnv,
+  { stopSignal, stopTimeout }: RunFlags,
+): NodeJS.ProcessEnv {
+  return gracefulNode(env, { stopSignal, stopTimeoutMs: stopTimeout });
 }
 
 /** The address of `--listen` that somebody else has. */

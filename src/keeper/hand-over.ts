@@ -16,7 +16,7 @@ export interface HandedSocket {
   readonly inherited: boolean;
 }
 
-/** Variables by which servers find sockets; what we inherited of them is never passed on. */
+/** Variables by which servers find sockets, or a service manager, whose service is us; never passed on. */
 const PROTOCOL_VARIABLES = [
   'LISTEN_FDS',
   'LISTEN_PID',
@@ -24,6 +24,10 @@ const PROTOCOL_VARIABLES = [
   'LISTEN_PIDFDID',
   'SERVER_STARTER_PORT',
   'NGINX',
+  'NOTIFY_SOCKET',
+  'WATCHDOG_PID',
+  'WATCHDOG_USEC',
+  'FDSTORE',
 ];
 
 /** How to start a program so that it finds the sockets it is given. */

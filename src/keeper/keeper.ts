@@ -162,9 +162,6 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (options.command.length === 0) {
       throw new HoldfastError('ERR_HOLDFAST_OPTION', 'there is no command to run; it stands after --');
     }
-    this.#serviceManager = new ServiceManager(duties.serviceEnv?.NOTIFY_SOCKET, (notice) =>
-      this.#say(notice),
-    );
     this.name = checkName(options.name ?? defaultName(this.#cwd));
     this.#policy = policyOf(options);
     this.#holdForMs = holdForMs(options);
@@ -173,6 +170,12 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#program = { command: options.command, directory: this.#cwd, env: this.#environment() };
     const reloadPolicy = reloadPolicyOf(options);
     this.#readiness = reloadPolicy.readiness;
+    this.#serviceManager = new ServiceManager(duties.serviceEnv, {
+      say: (notice) => this.#say(notice),
+      held: () => this.#generations.active.held.all(),
+      readyTimeoutMs: reloadPolicy.readyTimeoutMs,
+      stopTimeoutMs: this.#policy.stopTimeoutMs,
+    });
     this.exited = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -329,7 +332,6 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       this.resume();
       // Before it is told: whoever comes after that is refused.
       for (const held of this.#open()) closeEntranceOf(held);
-      this.#serviceManager.stopping();
       this.#say({ type: 'stopping', signal: signal ?? this.#policy.stopSignal });
       this.#generations.stop(signal, delivered);
     }
@@ -387,6 +389,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     active.handed = inheritedSockets(this.#duties.serviceEnv ?? {}, active.held);
     const listened = await bindAll(this.#options.listen ?? [], active.held, this.#groups);
     active.handed = [...active.handed, ...listened];
+    this.#serviceManager.socketsChanged();
+    this.#serviceManager.startWatchdog(this.#poller);
     const { notifier } = this.#spawner;
     if (notifier !== null) this.#answerTrap(notifier);
     if (this.#readiness.type === 'notify') this.#hearNotifications(this.#poller);
@@ -454,7 +458,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #released(held: HeldSocket): void {
     // The next keeper has it.
     if (this.#isOthers) return;
-    this.#serviceManager.remove(held);
+    this.#serviceManager.socketsChanged();
     this.#groups.released(held);
     // Nobody else has a copy that keeps the address for long.
     if (this.#generations.stage !== 'stopping') queueMicrotask(() => this.#hold());
@@ -570,7 +574,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const addresses = active.held.all().map((held) => describeHeld(held));
     const binds = notifiers.length > 0 || this.#spawner?.notifier === null;
     if (this.#phase() === 'serving') this.#serviceManager.ready();
-    for (const held of active.held.all()) if (held.confirmed) this.#serviceManager.store(held);
+    this.#serviceManager.socketsChanged();
     // Whoever comes after us takes over from us, not from the one before.
     this.#flush();
     for (const holder of estate.holders) signalProcess(holder, 'SIGKILL');
@@ -707,7 +711,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const mark = this.#markOf(worker);
     const handed = handOver(
       command[0]?.includes('/') ? [file, ...command.slice(1)] : command,
-      { ...env, [WORKER_VARIABLE]: mark, ...this.#notifyEnv() },
+      { ...env, [WORKER_VARIABLE]: mark },
       generation.handed,
       {
         generation: worker.id,
@@ -717,6 +721,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     );
     const { pid, exited, toldReady } = await spawner.spawn({
       ...handed,
+      env: { ...handed.env, ...this.#notifyEnv() },
       ipc: this.#readiness.type === 'ipc',
       cwd: directory,
       ...(this.#log === undefined ? {} : { output: this.#log.fd }),
@@ -798,12 +803,12 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #confirmed(generation: Generation, held: HeldSocket): void {
     if (!this.#announced.has(held)) {
       this.#announced.add(held);
-      this.#serviceManager.store(held);
       // A candidate's is news only where its predecessor has none.
       const { place } = held;
       const isNew = place === undefined || !generation.predecessor?.held.at(place).length;
       if (isNew) this.#say({ type: 'held', address: describeHeld(held), pid: held.holders[0]?.pid ?? 0 });
     }
+    this.#serviceManager.socketsChanged();
     this.#serviceManager.ready();
   }
 
@@ -876,6 +881,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #say(notice: Notice): void {
     this.#tellStart();
     this.#monitor.hear(notice);
+    this.#serviceManager.heard(notice);
     try {
       this.emit('notice', notice);
       // Each notice is emitted under its own type too; the compiler cannot relate a union's member to its key.
@@ -892,6 +898,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #stateChanged(): void {
     this.#stateWrite ??= setTimeout(() => {
       this.#stateWrite = undefined;
+      if (!this.#isOver) this.#serviceManager.status(() => this.status());
       this.#flush();
     }, STATE_WRITE_MS);
   }
@@ -953,6 +960,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   async #tearDown(): Promise<void> {
     clearTimeout(this.#nothingListens);
     clearTimeout(this.#stateWrite);
+    this.#serviceManager.close();
     for (const { trap } of this.#traps.values()) trap.stop();
     this.#adopting.abort();
     if (this.#isOthers) this.#holder.leave();

@@ -60,6 +60,10 @@ export type Notice =
       readonly connections: number;
       readonly complete: boolean;
     }
+  /** From now on a change of files reloads. `what`: the folder, or the patterns of the files. */
+  | { readonly type: 'watching'; readonly what: readonly string[] }
+  /** The server is reloaded because of them. */
+  | { readonly type: 'changed'; readonly files: readonly string[] }
   /** The former generation has nothing to do any more, and is kept for a way back. */
   | { readonly type: 'parked'; readonly generation: number; readonly forMs: number }
   /** A new generation dies again and again: back to the one before it. */

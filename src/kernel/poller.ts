@@ -44,7 +44,15 @@ export class Poller {
 
   /** Wakes the sleeping thread once, to no other effect: the first time costs more than all later ones. */
   rehearse(): void {
-    this.#callbacks.set(this.#wake, () => void read(this.#wake, Buffer.alloc(8), 8));
+    this.ask(() => undefined);
+  }
+
+  /** Wakes the sleeping thread once, and calls back when it has answered. A second call takes the place of the first. */
+  ask(answered: () => void): void {
+    this.#callbacks.set(this.#wake, () => {
+      read(this.#wake, Buffer.alloc(8), 8);
+      answered();
+    });
     this.#wakeUp();
   }
 

@@ -32,6 +32,7 @@ test('the commands are those that the help lists', async () => {
     'free',
     'wait',
     'doctor',
+    'systemd',
     'predict',
     'lab',
     'completion',
