@@ -23,6 +23,7 @@ export function concernsServer(keys: readonly string[]): boolean {
 
 const OF_THE_SERVER: ReadonlySet<string> = new Set([
   ...['command', 'directory', 'env', 'user', 'group', 'listen', 'trap', 'workers', 'standby'],
+  ...['graceful', 'log-file'],
 ]);
 
 function hashOf(value: unknown): string {

@@ -61,6 +61,11 @@ const VARIABLE = 'is a text, a number, true or false';
 const WORKERS = 'is a whole number from 1 to 999, or auto';
 const STANDBY = 'is true, false, or a whole number from 1 to 999';
 
+const LOG_FILE = 'is a path, or true for NAME.log in the state folder';
+const SIZE = /^\d{1,12}[KMGkmg]?$/;
+const SIZE_TEXT = 'is a size such as 512K, 10M or 1G';
+const WATCH = 'is true, false, or a list of patterns';
+
 /** Options of `holdfast run` that a file may have beside `listen`. */
 const OPTIONS = {
   workers: z
@@ -93,6 +98,22 @@ const OPTIONS = {
   user: userOrGroup('Runs the server as this user (as root).'),
   group: userOrGroup('Runs the server as this group (as root).'),
   trap: flag('false: only the addresses of listen are kept. Default true.'),
+  'log-file': z
+    .union([z.boolean(), z.string().min(1, { error: LOG_FILE })], { error: LOG_FILE })
+    .describe("The file that the server's output goes to. Default: NAME.log in the state folder."),
+  'log-max-size': z
+    .union([z.string().regex(SIZE, { error: SIZE_TEXT }), whole(SIZE_TEXT, Number.MAX_SAFE_INTEGER)], {
+      error: SIZE_TEXT,
+    })
+    .describe('From where on the content of that file becomes PATH.1. Default 10M.'),
+  metrics: text('Where /metrics for Prometheus and /ready are served: 127.0.0.1:9469.'),
+  graceful: choice(
+    ['node'],
+    'At the stop signal a Node server answers all, and tells kept connections to close.',
+  ),
+  watch: z
+    .union([flag(''), z.array(z.string()).min(1, { error: WATCH })], { error: WATCH })
+    .describe('For development: reload when files change; a list: those that match.'),
   log: choice(['text', 'json'], "The keeper's own lines in the log. Default text."),
 };
 

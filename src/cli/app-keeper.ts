@@ -20,13 +20,20 @@ export interface AppKeeper extends ProcessId {
   readonly ended: Promise<number>;
 }
 
-/** Starts `holdfast run` for an app, in a session of its own. `replace`: one of that name runs. */
+/**
+ * Starts `holdfast run` for an app, in a session of its own. `replace`: one of that name runs. `logged`: nobody reads what the
+ * server writes.
+ */
 export async function startKeeper(
   app: App,
-  { stdio, replace = false }: { readonly stdio: StdioOptions; readonly replace?: boolean },
+  {
+    stdio,
+    replace = false,
+    logged = false,
+  }: { readonly stdio: StdioOptions; readonly replace?: boolean; readonly logged?: boolean },
 ): Promise<AppKeeper> {
   const main = join(import.meta.dirname, 'main.cjs');
-  const child = spawn(process.execPath, [main, ...runArguments(app, { replace })], {
+  const child = spawn(process.execPath, [main, ...runArguments(app, { replace, logged })], {
     cwd: app.directory,
     env: keeperEnvironment(app.env, app.directory, resolve(stateDirectory())),
     detached: true,

@@ -22,10 +22,12 @@ _holdfast() {
   word=\${words[last]}
   COMPREPLY=()
   for ((at = 1; at < last; at++)); do
-    case \${words[at]} in
-      --) [[ $command == run ]] && { server=$((at + 1)); break; } ;;
-      ${valueFlags(model).join(' | ')}) option=\${words[at]}; ((at++)) ;;
-      -*) ;;
+    case "$command \${words[at]}" in
+      *' --') [[ $command == run ]] && { server=$((at + 1)); break; } ;;
+      ${valueFlags(model)
+        .map(({ command, flag }) => quote(`${command} ${flag}`))
+        .join(' | ')}) option=\${words[at]}; ((at++)) ;;
+      *' -'*) ;;
       *)
         if [[ -z $command ]]; then command=\${words[at]}
         elif [[ $command == run ]]; then server=$at; break

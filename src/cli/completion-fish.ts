@@ -17,16 +17,18 @@ function __holdfast_place
     set -l command top
     set -l at 2
     while test $at -le (count $words)
-        switch $words[$at]
-            case --
+        switch "$command $words[$at]"
+            case '* --'
                 if test $command = run
                     echo server
                     math $at + 1
                     return
                 end
-            case ${valueFlags(model).join(' ')}
+            case ${valueFlags(model)
+              .map(({ command, flag }) => quote(`${command || 'top'} ${flag}`))
+              .join(' ')}
                 set at (math $at + 1)
-            case '-*'
+            case '* -*'
             case '*'
                 if test $command = run
                     echo server

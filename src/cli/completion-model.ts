@@ -102,11 +102,15 @@ function valuesOf(option: Option): Values {
   }
 }
 
-/** Every option that takes a value, of whatever command: the word after it is no command and no argument. */
-export function valueFlags(model: CompletionModel): readonly string[] {
-  const options = [...model.options, ...model.commands.flatMap((command) => command.options)];
-  const flags = options.filter((option) => option.valueName !== undefined).flatMap((option) => option.flags);
-  return [...new Set(flags)];
+/** Every option that takes a value, with its command ('' for holdfast itself): the word after it is no command and no argument. */
+export function valueFlags(
+  model: CompletionModel,
+): readonly { readonly command: string; readonly flag: string }[] {
+  return [{ name: '', options: model.options }, ...model.commands].flatMap(({ name, options }) =>
+    options
+      .filter((option) => option.valueName !== undefined)
+      .flatMap(({ flags }) => flags.map((flag) => ({ command: name, flag }))),
+  );
 }
 
 /**

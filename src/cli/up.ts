@@ -73,7 +73,7 @@ async function bringUp(app: App, running: AppRecord | undefined, given: Given): 
 async function begin(app: App, { file, waitMs }: Given): Promise<boolean> {
   const log = openLog(app.name);
   try {
-    const keeper = await startKeeper(app, { stdio: ['ignore', log.fd, log.fd] });
+    const keeper = await startKeeper(app, { stdio: ['ignore', log.fd, log.fd], logged: true });
     const { pid, startTime } = keeper;
     const record: AppRecord = {
       version: 1,
@@ -106,7 +106,7 @@ async function replace(
   const log = openLog(app.name);
   try {
     const before = await stateOf(app.name);
-    const keeper = await startKeeper(app, { stdio: ['ignore', log.fd, log.fd], replace: true });
+    const keeper = await startKeeper(app, { stdio: ['ignore', log.fd, log.fd], logged: true, replace: true });
     const { pid, startTime } = keeper;
     const record = { ...running, fingerprint: fingerprintOf(app), keeper: { pid, startTime } };
     // At once, so that it is ours however this ends.

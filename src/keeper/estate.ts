@@ -2,7 +2,7 @@ import { errorCode, isForbidden } from '../errors.js';
 import { close } from '../kernel/fd.js';
 import type { Fd } from '../kernel/libc.js';
 import { copyFdFrom } from '../kernel/pidfd.js';
-import { allProcesses, processStat } from '../kernel/procfs.js';
+import { allProcesses } from '../kernel/procfs.js';
 import { isListening, localAddress, socketInode } from '../kernel/socket.js';
 import { placeOf } from './child-socket.js';
 import { type FoundHolder, findHolders } from './holder.js';
@@ -25,8 +25,8 @@ export interface Estate {
  * Takes over the fds that a dead keeper's holders have, and from its workers what no holder has any more. Undefined when
  * nothing of it is left: no socket and no process.
  */
-export function openEstate(recovery: Recovery, name: string): Estate | undefined {
-  const holders = findHolders(name);
+export function openEstate(recovery: Recovery, stateFile: string): Estate | undefined {
+  const holders = findHolders(stateFile);
   const notifiers = copyNotifiers(recovery, holders);
   const sockets = new Map<number, Fd>();
   const generations = recovery.generations.map((generation) => withUnsaved(generation, holders));
@@ -37,7 +37,7 @@ export function openEstate(recovery: Recovery, name: string): Estate | undefined
     }
   }
   const known = generations.flatMap(({ workers }) => workers);
-  const strays = straysOf(name, known);
+  const strays = straysOf(recovery.keeper, known);
   const lives = strays.length > 0 || known.some(({ root }) => root !== null && isAlive(root));
   if (sockets.size === 0 && !lives) {
     for (const { copy } of notifiers) close(copy);
@@ -139,22 +139,15 @@ function marked(mark: string): readonly number[] {
     .map(({ pid }) => pid);
 }
 
-/** First processes of workers of a keeper with this name that are nobody's: started just before the keeper died. */
-function straysOf(name: string, known: readonly SavedWorker[]): Estate['strays'] {
+/** First processes of workers of the keeper that are not written down: started just before it died. */
+function straysOf(keeper: string, known: readonly SavedWorker[]): Estate['strays'] {
   const marks = new Set(known.filter(({ root }) => root !== null).map(({ mark }) => mark));
   const found = allProcesses().flatMap(({ pid, startTime, ppid }) => {
     const mark = workerMarkOf(pid);
-    return mark?.startsWith(`${name}:`) && !marks.has(mark) ? [{ pid, startTime, ppid, mark }] : [];
+    return mark?.startsWith(`${keeper}:`) && !marks.has(mark) ? [{ pid, startTime, ppid, mark }] : [];
   });
   const pids = new Set(found.map(({ pid }) => pid));
-  return found.filter(({ ppid, mark }) => !pids.has(ppid) && isOrphaned(mark));
-}
-
-/** The keeper that gave the mark is no more. */
-function isOrphaned(mark: string): boolean {
-  const keeper = Number(mark.split(':')[1]);
-  const stat = processStat(keeper);
-  return stat === undefined || stat.state === 'Z';
+  return found.filter(({ ppid }) => !pids.has(ppid));
 }
 
 /**

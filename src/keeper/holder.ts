@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { errorCode, isForbidden } from '../errors.js';
 import type { Fd } from '../kernel/libc.js';
 import { allProcesses, openFiles, processStat, socketInodeOf, startEnvironment } from '../kernel/procfs.js';
@@ -14,7 +15,7 @@ export const HOLDER_LIFE_S = 300;
 const SHORT_LIFE_MS = 1_000;
 const FAILURES_MAX = 5;
 
-/** The variable by which a holder is found: the keeper's name and pid. */
+/** The variable by which a holder is found: the path of the keeper's state file. */
 const HOLDER_VARIABLE = 'HOLDFAST_HOLDER';
 
 /** The word by which its command line tells what it is; the keeper's name follows it. */
@@ -33,14 +34,16 @@ export interface HeldFile {
  */
 export class Holder {
   readonly #name: string;
+  readonly #stateFile: string;
   readonly #died: () => void;
   #child: ChildProcess | undefined;
   #files: readonly HeldFile[] = [];
   #failures = 0;
 
   /** `died`: it was ended by somebody else. */
-  constructor(name: string, died: () => void) {
+  constructor(name: string, stateFile: string, died: () => void) {
     this.#name = name;
+    this.#stateFile = resolve(stateFile);
     this.#died = died;
   }
 
@@ -53,6 +56,10 @@ export class Holder {
     if (files.length > 0) this.#start(files.map(({ fd }) => fd));
     // Only now: at every moment somebody has the notifier.
     former?.kill('SIGKILL');
+  }
+
+  has(key: string): boolean {
+    return this.#files.some((file) => file.key === key);
   }
 
   /** Leaves it to the next keeper. */
@@ -92,7 +99,7 @@ export class Holder {
     const child = spawn(file, args, {
       // It pins no folder and has no terminal.
       cwd: '/',
-      env: { ...process.env, [HOLDER_VARIABLE]: `${this.#name}:${process.pid}` },
+      env: { ...process.env, [HOLDER_VARIABLE]: this.#stateFile },
       detached: true,
       stdio: ['pipe', 'ignore', 'ignore', ...fds],
     });
@@ -132,10 +139,10 @@ export interface FoundHolder extends ProcessId {
   readonly sockets: ReadonlyMap<number, Fd>;
 }
 
-/** The holders of keepers with that name, the newest first: one that was killed between two of them leaves both. */
-export function findHolders(name: string): readonly FoundHolder[] {
+/** The holders of keepers with that state file, the newest first: one that was killed between two of them leaves both. */
+export function findHolders(stateFile: string): readonly FoundHolder[] {
   return allProcesses()
-    .filter(({ pid }) => isHolder(pid, name))
+    .filter(({ pid }) => isHolder(pid, resolve(stateFile)))
     .sort((one, other) => other.startTime - one.startTime)
     .map(({ pid, startTime }) => {
       const files = openFiles(pid).toSorted((one, other) => one.fd - other.fd);
@@ -156,10 +163,10 @@ export function findHolders(name: string): readonly FoundHolder[] {
 const NOTIFIER = 'anon_inode:seccomp notify';
 
 /** Another user's process may say anything. */
-function isHolder(pid: number, name: string): boolean {
+function isHolder(pid: number, stateFile: string): boolean {
   try {
     if (statSync(`/proc/${pid}`, { throwIfNoEntry: false })?.uid !== process.getuid?.()) return false;
-    return startEnvironment(pid, HOLDER_VARIABLE)?.startsWith(`${name}:`) === true;
+    return startEnvironment(pid, HOLDER_VARIABLE) === stateFile;
   } catch (error) {
     if (errorCode(error) === 'ESRCH' || isForbidden(error)) return false;
     throw error;

@@ -14,10 +14,10 @@ import { Poller, startThreadPool } from '../kernel/poller.js';
 import { becomeSubreaper } from '../kernel/process.js';
 import { allProcesses, CAP_SYS_ADMIN, childrenOf, hasCapability, processStat } from '../kernel/procfs.js';
 import { type Notification, SeccompNotifier } from '../kernel/seccomp.js';
-import { isListening, refuseNewConnections } from '../kernel/socket.js';
+import { isListening, refuseNewConnections, stopListening } from '../kernel/socket.js';
 import { defaultName } from '../model/keeper-name.js';
 import { version } from '../version.js';
-import { endOfAdopted, waitingCalls } from './adopted.js';
+import { endOfProcess, failureOf, waitingCalls } from './adopted.js';
 import { askKeeper, type ControlServer, serveControl } from './control.js';
 import { type Estate, openEstate, workersOf } from './estate.js';
 import { Generation } from './generation.js';
@@ -180,7 +180,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       this.#finish = resolve;
     });
     this.#files = stateFiles(this.name);
-    this.#holder = new Holder(this.name, () => this.#stateChanged());
+    this.#holder = new Holder(this.name, this.#files.state, () => this.#stateChanged());
     this.#generations = new Generations(reloadPolicy, {
       groups: this.#groups,
       newGeneration: (number, predecessor, program) => this.#newGeneration(number, predecessor, program),
@@ -460,8 +460,11 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (this.#isOthers) return;
     this.#serviceManager.socketsChanged();
     this.#groups.released(held);
-    // Nobody else has a copy that keeps the address for long.
-    if (this.#generations.stage !== 'stopping') queueMicrotask(() => this.#hold());
+    if (this.#generations.stage === 'stopping') return;
+    // Only the holder has it still, for some milliseconds: clients must not connect to that.
+    if (!held.inherited && held.place !== undefined && this.#holder.has(fileKey(held)))
+      stopListening(held.fd);
+    queueMicrotask(() => this.#hold());
   }
 
   #answerTrap(fd: Fd, lastId?: bigint): InstalledTrap {
@@ -512,7 +515,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   /** What a keeper of this name has left that was killed, or has made room for us. */
   #openEstate(): Estate | undefined {
     const recovery = this.#mayCopy ? readRecovery(this.#files.state) : undefined;
-    return recovery === undefined ? undefined : openEstate(recovery, this.name);
+    return recovery === undefined ? undefined : openEstate(recovery, this.#files.state);
   }
 
   #estateOfRunning(): Estate | undefined {
@@ -609,7 +612,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     // Those that it has now are known even when they are orphaned later.
     tree.members();
     const { signal } = this.#adopting;
-    void endOfAdopted(root, poller, signal).then((end) => {
+    void endOfProcess(root, poller, signal).then((end) => {
       if (!signal.aborted) void worker.ended(end);
     });
   }
@@ -740,11 +743,21 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     });
     worker.started(root, tree, this.#policy.stopSignal);
     void exited.then((end) => worker.ended(end));
+    if ((this.#options.standbys ?? 0) > 0) this.#watchDeath(worker, root);
     void toldReady.then(() => worker.tellReady());
     this.#startUntold = { type: 'started', pid, attempt: worker.attempt };
     setTimeout(() => this.#tellStart(), START_TOLD_MS);
     this.#monitor.look();
     this.#stateChanged();
+  }
+
+  /** The thread that started it tells its end too, some milliseconds later: too late for who waits to stand in. */
+  #watchDeath(worker: Worker, root: ProcessId): void {
+    const poller = this.#poller;
+    if (poller === undefined) return;
+    void failureOf(root, poller, this.#adopting.signal).then((end) => {
+      if (end !== undefined) worker.dying(end);
+    });
   }
 
   /** It has stopped itself, so that nothing of the server runs before it has what it is to have. */
@@ -917,10 +930,11 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   /** What is to outlive this process: the notifiers, and the sockets that new connections go to. */
   #outliving(): readonly HeldFile[] {
     const { active, stage } = this.#generations;
-    if (!this.#mayCopy || stage === 'stopping' || this.#isOver) return [];
+    // With PID 1 the kernel ends all others of its namespace.
+    if (!this.#mayCopy || process.pid === 1 || stage === 'stopping' || this.#isOver) return [];
     const notifiers = [...this.#traps.keys()].map((fd) => ({ fd, key: `notifier ${fd}` }));
     const sockets = active.held.all().filter(({ confirmed }) => confirmed);
-    return [...notifiers, ...sockets.map(({ fd, inode }) => ({ fd, key: `socket ${inode}` }))];
+    return [...notifiers, ...sockets.map(({ fd, inode }) => ({ fd, key: fileKey({ inode }) }))];
   }
 
   #hold(): void {
@@ -931,6 +945,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #recovery(): Recovery {
     const generations = this.#generations.all();
     return newRecovery({
+      keeper: `${this.name}:${process.pid}`,
       command: this.#options.command,
       directory: this.#cwd,
       ...(this.#setting && { origin: { identity: this.#identity ?? null, setting: this.#setting } }),
@@ -1007,6 +1022,10 @@ function asItRuns(options: KeepOptions, { command, directory, env, root }: Runni
     cwd: options.cwd ?? directory,
     env: options.env ?? env,
   };
+}
+
+function fileKey({ inode }: Pick<HeldSocket, 'inode'>): string {
+  return `socket ${inode}`;
 }
 
 /** A notifier, and who answers what comes to it. */

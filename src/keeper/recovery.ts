@@ -19,6 +19,8 @@ export interface Recovery {
   readonly version: number;
   /** Identity of this run of the system: pids and inodes of another one say nothing. */
   readonly boot: string;
+  /** Its name and pid, with which the marks of its own workers begin. */
+  readonly keeper: string;
   readonly command: readonly string[];
   readonly directory: string;
   /** What the server was given by whoever started it first, if that was not a keeper. */

@@ -105,7 +105,16 @@ export function estateOf({ root, command, directory }: RunningServer, workers: n
     ...{ lastEnd: null, isStandby: false },
   };
   const recovery = newRecovery({
-    ...{ command, directory, starts: 1, stage: 'steady', holder: null, notifiers: [], groups: [] },
+    ...{
+      keeper: '',
+      command,
+      directory,
+      starts: 1,
+      stage: 'steady',
+      holder: null,
+      notifiers: [],
+      groups: [],
+    },
     workers: { asked: workers, now: workers },
     generations: [{ number: 1, active: true, workers: [worker], sockets: saved }],
   });
@@ -126,7 +135,12 @@ export function applySetting(pid: number, { limits, cgroup }: ProcessSetting): v
 /** Of those that have the socket the one that the others come from. */
 function rootAt(port: number): number {
   const inodes = new Set(listenersOrNone(port).map(({ inode }) => inode));
-  if (inodes.size === 0) throw cannot(`nobody listens on port ${port}`);
+  if (inodes.size === 0) {
+    const isProcess = processStat(port) !== undefined;
+    throw cannot(
+      `nobody listens on port ${port}${isProcess ? `; if process ${port} is meant, write pid:${port}` : ''}`,
+    );
+  }
   const keeper = knownKeepers().find(
     (known) => isAlive(known) && known.sockets.some(({ inode }) => inodes.has(inode)),
   );

@@ -70,6 +70,7 @@ export class Worker implements Caller {
   /** It has just listened on a socket that is not held. */
   #listensUnheld = false;
   #rootEnded = false;
+  #isDying = false;
   /** How the daemon ended, once it has. */
   #daemonEnd: WorkerEnd | undefined;
   /** The root is a daemon that was found by its socket. */
@@ -160,11 +161,18 @@ export class Worker implements Caller {
     else if (this.#host.phase() === 'stopping') signalProcess(root, stopSignal);
   }
 
+  /** The first process has just ended; `ended` tells it again, later. A standby must not wait for that. */
+  dying(end: WorkerEnd): void {
+    if (this.#isDying) return;
+    this.#isDying = true;
+    this.#host.rootEnding(end);
+  }
+
   /** The first process has ended. */
   async ended(end: WorkerEnd): Promise<void> {
     this.#parkedSince = undefined;
     // Nobody answers its clients: a standby must not wait for what is said and looked at here.
-    this.#host.rootEnding(end);
+    this.dying(end);
     // A key on the terminal signals the server and us at once: ours must be read before its end is judged.
     if (end.signal !== null && KEY_SIGNALS.has(end.signal)) await sleep(KEY_SIGNAL_MS);
     this.#rootEnded = true;
@@ -326,6 +334,8 @@ export class Worker implements Caller {
       this.#watchTree(DAEMON_LOOK_MS);
       return;
     }
+    // It may have ended after it was last looked for ended children.
+    if (this.#daemonEnd === undefined) this.#host.reapOrphans();
     this.stop();
     const end = this.#daemonEnd ?? { code: 0, signal: null };
     this.#host.say({ type: 'exited', pid: this.#root?.pid ?? 0, ...end });

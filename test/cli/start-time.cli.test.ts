@@ -22,7 +22,7 @@ test('--version loads nothing but itself', async () => {
 test('help loads the description of the commands and nothing that runs one', async () => {
   const own = [
     ...['cli/failure.js', 'cli/main.cjs', 'cli/program.js'],
-    ...['errors.js', 'model/duration.js', 'platform.js', 'version.js'],
+    ...['errors.js', 'model/duration.js', 'model/signals.js', 'platform.js', 'version.js'],
   ];
   for (const args of [['--help'], ['run', '--help'], ['help', 'stop']]) {
     const loaded = await loadedBy(...args);

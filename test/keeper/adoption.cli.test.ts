@@ -1,4 +1,4 @@
-import { chmodSync, readFileSync } from 'node:fs';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { bodyOf } from '../support/http.js';
@@ -96,6 +96,50 @@ test('a standby stays parked while no keeper lives, and serves when its time com
   process.kill(keeper.worker(), 'SIGKILL');
   await keeper.process.line(new RegExp(`pid ${standby}, which was standing by, serves now`));
   expect(await bodyOf(port)).not.toBe('');
+});
+
+test('a call that the keeper had received and not written down when it was killed is found and answered', async () => {
+  const port = await freePort();
+  const first = startKeeper(nodeHttp.command(port), { flags: ['--standby'] });
+  await first.untilState('a parked standby', ({ workers }) =>
+    workers.some(({ phase }) => phase === 'parked'),
+  );
+  const standby = first.state().workers.find(({ phase }) => phase === 'parked')?.pid;
+  await killed(first);
+  const file = join(first.env.HOLDFAST_STATE_DIR, 'app.json');
+  const state = JSON.parse(readFileSync(file, 'utf8'));
+  for (const notifier of state.recovery.notifiers) notifier.pending = [];
+  writeFileSync(file, JSON.stringify(state));
+  const keeper = successor(first, nodeHttp.command(port), ['--standby']);
+  await keeper.untilState('the same standby', ({ workers }) =>
+    workers.some(({ phase, pid }) => phase === 'parked' && pid === standby),
+  );
+  process.kill(keeper.worker(), 'SIGKILL');
+  await keeper.process.line(new RegExp(`pid ${standby}, which was standing by, serves now`));
+  expect(await bodyOf(port)).toContain(`pid ${standby}`);
+});
+
+test(`a server that writes a line every 10 ms does not notice ${KILLS} kills of its keeper`, async () => {
+  const port = await freePort();
+  const script = `
+    let lines = 0;
+    setInterval(() => console.log('line ' + ++lines), 10);
+    require('node:http').createServer((_, response) => response.end('ok')).listen(${port}, '127.0.0.1');`;
+  const command = [process.execPath, '-e', script];
+  const first = startKeeper(command);
+  await first.holding();
+  const worker = first.worker();
+  let keeper = first;
+  for (let kill = 0; kill < KILLS; kill++) {
+    await killed(keeper);
+    keeper = successor(keeper, command);
+    await keeper.process.line(/took over the server/);
+    const seen = first.process.lines(/^line \d+$/).length;
+    await until('more lines', () => first.process.lines(/^line \d+$/).length > seen + 10);
+  }
+  expect(keeper.worker()).toBe(worker);
+  const numbers = first.process.lines(/^line (\d+)$/).map(([, number]) => Number(number));
+  expect(numbers).toEqual(numbers.map((_, index) => index + 1));
 });
 
 test('when the holder was killed as well, the sockets come from the server, which is reloaded', async () => {

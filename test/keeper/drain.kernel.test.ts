@@ -140,7 +140,7 @@ const ROWS: readonly Row[] = [
 
 for (const { situation, scene, state, finish = '', over } of ROWS) {
   for (const protocol of over === undefined ? ['http', 'https'] : [over]) {
-    testNeeding('netns')(`${protocol}: ${situation}: ${state}`, async () => {
+    testNeeding('netns')(`trap 6: ${protocol}: ${situation}: ${state}`, async () => {
       const told = await play(`
         const copy = await startCopy({ secure: ${protocol === 'https'} });
         const watched = watch(copy);

@@ -50,7 +50,7 @@ for (const server of [nodeHttp, pythonHttp, goHttp, javaHttp, staticHttp]) {
   });
 }
 
-test('status says parked; unpark lets one serve beside the others', async () => {
+test('trap 7.4: status says parked; unpark lets one serve beside the others', async () => {
   const port = await freePort();
   const keeper = await startStandby(nodeHttp, port);
   const { parked } = pids(keeper);
@@ -93,7 +93,7 @@ test('a reload brings a standby of the new generation, and leaves nothing of the
   expect(listeners(port)).toHaveLength(1);
 });
 
-test('a standby that has waited too long is started anew, and no client meets it', async () => {
+test('trap 7.1: a standby that has waited too long is started anew, and no client meets it', async () => {
   const port = await freePort();
   const keeper = await startStandby(nodeHttp, port, ['--graceful'], ['--standby-max-age', '300ms']);
   const { parked, worker } = pids(keeper);
@@ -106,15 +106,56 @@ test('a standby that has waited too long is started anew, and no client meets it
   expect(answered).toEqual([worker]);
 });
 
-testNeeding('python3')('a parked program with a handler of the stop signal runs it and ends', async () => {
+testNeeding('python3')(
+  'trap 7.2: a parked program with a handler of the stop signal runs it and ends',
+  async () => {
+    const port = await freePort();
+    const keeper = startKeeper(python(HANDLES_TERM, port), { flags: ['--standby'] });
+    await keeper.holding();
+    await isParked(keeper);
+    keeper.process.kill('SIGTERM');
+    expect((await keeper.process.end()).code).toBe(0);
+    expect(keeper.process.stdout.match(/handled/g)).toHaveLength(2);
+  },
+);
+
+testNeeding('python3')('trap 7.1: other threads of a parked program go on', async () => {
   const port = await freePort();
-  const keeper = startKeeper(python(HANDLES_TERM, port), { flags: ['--standby'] });
+  const keeper = startKeeper(python(TICKS, port), { flags: ['--standby'] });
   await keeper.holding();
   await isParked(keeper);
-  keeper.process.kill('SIGTERM');
-  expect((await keeper.process.end()).code).toBe(0);
-  expect(keeper.process.stdout.match(/handled/g)).toHaveLength(2);
+  const { parked } = pids(keeper);
+  const ticks = (): number => keeper.process.lines(new RegExp(`^tick ${parked}$`)).length;
+  const before = ticks();
+  await until('ticks of the parked one', () => ticks() > before + 10);
 });
+
+test('trap 7.3: a standby of two ports waits in its first listen, and serves both when it is needed', async () => {
+  const [port, second] = [await freePort(), await freePort()];
+  const script = `
+    const serve = (port, next) => require('node:http')
+      .createServer((_, response) => response.end('pid ' + process.pid + '\\n')).listen(port, '127.0.0.1', next);
+    serve(${port}, () => serve(${second}));`;
+  const keeper = startKeeper([process.execPath, '-e', script], { flags: ['--standby'] });
+  await keeper.holding(2);
+  await isParked(keeper);
+  const { worker, parked } = pids(keeper);
+  process.kill(worker, 'SIGKILL');
+  for (const one of [port, second]) expect(await outcomeOf(one)).toBe(parked);
+  await isParked(keeper);
+});
+
+const TICKS: string = `${IMPORTS}
+import time
+def tick():
+    while True:
+        print('tick', os.getpid(), flush=True)
+        time.sleep(0.01)
+threading.Thread(target=tick, daemon=True).start()
+${ANSWER}
+s = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+serve(s)
+`;
 
 const HANDLES_TERM: string = `${IMPORTS}
 def handle(*_):

@@ -131,7 +131,8 @@ test('SIGHUP without a terminal reloads', async () => {
   keeper.process.kill('SIGHUP');
   await keeper.process.line(/generation 2 has taken over/);
   await until('the end of the former', () => !isAlive(former));
-  expect(await outcomeOf(port)).toBe(keeper.worker());
+  const { worker } = await keeper.untilState('generation 2', ({ generation }) => generation === 2);
+  expect(await outcomeOf(port)).toBe(worker?.pid);
 });
 
 testNeeding('script')('keys reach a server in raw mode, Ctrl-C and Ctrl-Z as keys too', async () => {

@@ -26,8 +26,8 @@ const RARE = {
 } as const;
 
 for (const [mix, programs] of [
-  ['tcp', 20_000],
-  ['udp', 10_000],
+  ['tcp', 10_000],
+  ['udp', 5_000],
   ['mixed', 5_000],
 ] as const) {
   testNeeding('netns')(

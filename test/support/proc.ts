@@ -200,3 +200,12 @@ function attempt<T>(read: () => T): T | undefined {
     return undefined;
   }
 }
+
+/** Whether it is the process that keeps a keeper's fds for the next one. */
+export function isHolder(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('holdfast-holder:');
+  } catch {
+    return false; // ENOENT, ESRCH: it has ended
+  }
+}
