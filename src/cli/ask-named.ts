@@ -1,6 +1,7 @@
 import { errorCode, HoldfastError } from '../errors.js';
 import { askKeeper } from '../keeper/control.js';
-import { checkName, stateFiles } from '../keeper/state.js';
+import { checkName, type KeeperState, readState, stateFiles } from '../keeper/state.js';
+import { isAlive } from '../keeper/tree.js';
 import { workingDirectory } from '../kernel/directory.js';
 import { defaultName } from '../model/keeper-name.js';
 
@@ -28,6 +29,18 @@ export function keeperName(given: string | undefined): string {
 }
 
 export function notRunning(name: string, cause?: unknown): HoldfastError {
-  const text = `no keeper named "${name}" runs; holdfast status lists them`;
+  const left = leftServer(readState(stateFiles(name).state));
+  const text = `no keeper named "${name}" runs; ${left ?? 'holdfast status lists them'}`;
   return new HoldfastError('ERR_HOLDFAST_NOT_RUNNING', text, cause);
+}
+
+/** Of a keeper that was killed: which server goes on without it, in words. Undefined when none does. */
+export function leftServer(state: KeeperState | undefined): string | undefined {
+  if (state === undefined || isAlive(state)) return undefined;
+  const pids = state.workers.flatMap(({ pid, startTime }) =>
+    pid !== null && startTime !== null && isAlive({ pid, startTime }) ? [pid] : [],
+  );
+  if (pids.length === 0) return undefined;
+  const command = `holdfast run --name ${state.name} -- ${state.command.join(' ')}`;
+  return `its server, pid ${pids.join(', ')}, goes on without one; take it over with: ${command}`;
 }

@@ -3,6 +3,7 @@ import { askKeeper } from '../keeper/control.js';
 import { type KeeperState, knownKeepers, stateFiles, type WorkerState } from '../keeper/state.js';
 import { isAlive } from '../keeper/tree.js';
 import { formatDuration } from '../model/duration.js';
+import { leftServer } from './ask-named.js';
 
 /** `holdfast status`: exit 0 when the keepers asked for run, 1 when none does, as grep tells that it found nothing. */
 export async function status(name: string | undefined, options: { readonly json?: boolean }): Promise<void> {
@@ -13,6 +14,11 @@ export async function status(name: string | undefined, options: { readonly json?
     name === undefined ? 'no keeper runs' : `no keeper named "${name}" runs; holdfast status lists them`;
   if (options.json) process.stdout.write(`${JSON.stringify(running, null, 2)}\n`);
   else process.stdout.write(running.length === 0 ? `${none}\n` : running.map(describe).join(''));
+  for (const keeper of known) {
+    const left = leftServer(keeper);
+    if (left !== undefined)
+      process.stderr.write(`holdfast: the keeper "${keeper.name}" was killed; ${left}\n`);
+  }
   if (running.length === 0) process.exitCode = 1;
 }
 

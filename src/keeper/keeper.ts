@@ -13,11 +13,9 @@ import { mayCopyFds } from '../kernel/pidfd.js';
 import { Poller, startThreadPool } from '../kernel/poller.js';
 import { becomeSubreaper } from '../kernel/process.js';
 import { allProcesses, CAP_SYS_ADMIN, childrenOf, hasCapability, processStat } from '../kernel/procfs.js';
-import { type Notification, SeccompNotifier } from '../kernel/seccomp.js';
 import { isListening, refuseNewConnections, stopListening } from '../kernel/socket.js';
 import { defaultName } from '../model/keeper-name.js';
 import { version } from '../version.js';
-import { endOfProcess, failureOf, waitingCalls } from './adopted.js';
 import { askKeeper, type ControlServer, serveControl } from './control.js';
 import { type Estate, openEstate, workersOf } from './estate.js';
 import { Generation } from './generation.js';
@@ -42,6 +40,7 @@ import {
   policyOf,
   reloadPolicyOf,
 } from './options.js';
+import { endOfProcess, failureOf } from './process-end.js';
 import { type Program, pinned } from './program.js';
 import type { Readiness } from './readiness.js';
 import { newRecovery, type Recovery, readRecovery, type SavedSocket, type SavedWorker } from './recovery.js';
@@ -65,7 +64,8 @@ import {
   stateFiles,
   writeState,
 } from './state.js';
-import { type Caller, Trap, trappedCalls } from './trap.js';
+import { type Caller, trappedCalls } from './trap.js';
+import { Traps } from './traps.js';
 import { currentHolders, type ProcessId, signalProcess, WORKER_VARIABLE, WorkerTree } from './tree.js';
 import { unheldListeners } from './unheld.js';
 import type { Worker } from './worker.js';
@@ -126,8 +126,6 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   readonly #since = Date.now();
   readonly #onChild = (): void => this.#childEnded();
   readonly #onExit = (): void => this.#poller?.close();
-  /** By the notifier's fd: our own, and those of keepers that we went on for. */
-  readonly #traps = new Map<Fd, InstalledTrap>();
   readonly #holder: Holder;
   /** Aborted when adopted processes are no longer waited for. */
   readonly #adopting = new AbortController();
@@ -136,6 +134,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #isOthers = false;
   #finish: (outcome: { exitCode: number }) => void = () => undefined;
   #poller: Poller | undefined;
+  #traps: Traps | undefined;
   #spawner: Spawner | undefined;
   #control: ControlServer | undefined;
   #notifySocket: Fd | undefined;
@@ -372,6 +371,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     becomeSubreaper();
     await startThreadPool();
     this.#poller = new Poller();
+    this.#traps = this.#newTraps(this.#poller);
     process.once('exit', this.#onExit);
     process.on('SIGCHLD', this.#onChild);
     const spawner = Spawner.start({
@@ -392,7 +392,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#serviceManager.socketsChanged();
     this.#serviceManager.startWatchdog(this.#poller);
     const { notifier } = this.#spawner;
-    if (notifier !== null) this.#answerTrap(notifier);
+    if (notifier !== null) this.#traps.answer(notifier);
     if (this.#readiness.type === 'notify') this.#hearNotifications(this.#poller);
     this.#control = await serveControl(this.#files.control, {
       status: () => this.status(),
@@ -462,15 +462,13 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#groups.released(held);
     if (this.#generations.stage === 'stopping') return;
     // Only the holder has it still, for some milliseconds: clients must not connect to that.
-    if (!held.inherited && held.place !== undefined && this.#holder.has(fileKey(held)))
-      stopListening(held.fd);
+    const isElsewhere = !held.inherited && held.place !== undefined && this.#holder.has(fileKey(held));
+    if (isElsewhere && isListening(held.fd)) stopListening(held.fd);
     queueMicrotask(() => this.#hold());
   }
 
-  #answerTrap(fd: Fd, lastId?: bigint): InstalledTrap {
-    const notifier = new SeccompNotifier(fd, lastId);
-    const trap = new Trap({
-      notifier,
+  #newTraps(poller: Poller): Traps {
+    return new Traps(poller, {
       mayCopy: this.#mayCopy,
       groups: this.#groups,
       whose: (pid) => this.#whose(pid),
@@ -480,23 +478,9 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       listened: (caller, held, pid, again) => this.#ofCaller(caller)?.listened(caller.id, held, pid, again),
       servesUnheld: (caller) => this.#servesUnheld(caller),
       letListen: (caller, pid, fd) => this.#letListen(caller, pid, fd),
+      pids: () => this.#trees().flatMap((tree) => tree.members().map(({ pid }) => pid)),
+      changed: () => this.#stateChanged(),
     });
-    const installed = { notifier, trap };
-    this.#traps.set(fd, installed);
-    this.#poller?.add(fd, (isOver) => {
-      if (isOver) this.#endTrap(fd);
-      else trap.handle();
-    });
-    return installed;
-  }
-
-  /** Nobody is under its filter any more. */
-  #endTrap(fd: Fd): void {
-    this.#poller?.remove(fd);
-    this.#traps.get(fd)?.trap.stop();
-    this.#traps.delete(fd);
-    close(fd);
-    this.#stateChanged();
   }
 
   /** Asks the keeper of this name, if one runs, to leave everything to us. */
@@ -571,7 +555,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       held.unservedSince = now;
       held.failingSince = now;
     }
-    for (const { copy, lastId, pending } of notifiers) this.#takeOverCalls(copy, lastId, pending);
+    for (const notifier of notifiers) this.#traps?.takeOver(notifier.copy, notifier);
     this.#generations.goOn();
     const pids = active.workers.map(({ root }) => root?.pid).filter((pid) => pid !== undefined);
     const addresses = active.held.all().map((held) => describeHeld(held));
@@ -615,32 +599,6 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     void endOfProcess(root, poller, signal).then((end) => {
       if (!signal.aborted) void worker.ended(end);
     });
-  }
-
-  /** Answers what waits at the notifier of another keeper, from now on and from before. */
-  #takeOverCalls(fd: Fd, lastId: bigint, pending: readonly Notification[]): void {
-    const { notifier, trap } = this.#answerTrap(fd, lastId);
-    const known = new Set(pending.map(({ id }) => id));
-    const lost = notifier.unanswered().filter((id) => !known.has(id));
-    trap.resume(pending);
-    if (lost.length === 0) return;
-    // A call that nobody has received yet looks the same from outside: those are received first.
-    const tids = new Set(pending.map(({ tid }) => tid));
-    let calls: readonly Omit<Notification, 'id'>[];
-    do {
-      while (notifier.isReadable()) tids.add(trap.handle()?.tid ?? 0);
-      const pids = this.#trees().flatMap((tree) => tree.members().map(({ pid }) => pid));
-      calls = waitingCalls(pids).filter(({ tid }) => !tids.has(tid));
-    } while (notifier.isReadable());
-    const [id] = lost;
-    const [call] = calls;
-    if (lost.length === 1 && calls.length === 1 && id !== undefined && call !== undefined) {
-      trap.resume([{ id, ...call }]);
-      return;
-    }
-    trap.letRun(lost);
-    const text = `${lost.length} calls of the server were waiting for the former keeper, and run as without one`;
-    this.#say({ type: 'warning', text });
   }
 
   /** Its name is in no file system, so that a server of another user reaches it; who sends is checked. */
@@ -932,7 +890,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const { active, stage } = this.#generations;
     // With PID 1 the kernel ends all others of its namespace.
     if (!this.#mayCopy || process.pid === 1 || stage === 'stopping' || this.#isOver) return [];
-    const notifiers = [...this.#traps.keys()].map((fd) => ({ fd, key: `notifier ${fd}` }));
+    const notifiers = (this.#traps?.fds ?? []).map((fd) => ({ fd, key: `notifier ${fd}` }));
     const sockets = active.held.all().filter(({ confirmed }) => confirmed);
     return [...notifiers, ...sockets.map(({ fd, inode }) => ({ fd, key: fileKey({ inode }) }))];
   }
@@ -954,10 +912,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       stage: this.#generations.stage,
       workers: { asked: this.#options.workers ?? 1, now: this.#generations.workers },
       holder: this.#holder.process ?? null,
-      notifiers: [...this.#traps.values()].map(({ notifier, trap }) => ({
-        lastId: notifier.lastId,
-        pending: trap.pending,
-      })),
+      notifiers: this.#traps?.save() ?? [],
       generations: generations.map((one) => one.save(one === this.#generations.active)),
       groups: this.#groups.save(),
     });
@@ -976,7 +931,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     clearTimeout(this.#nothingListens);
     clearTimeout(this.#stateWrite);
     this.#serviceManager.close();
-    for (const { trap } of this.#traps.values()) trap.stop();
+    this.#traps?.stop();
     this.#adopting.abort();
     if (this.#isOthers) this.#holder.leave();
     else await this.#holder.end();
@@ -988,12 +943,11 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#control?.close();
     process.off('SIGCHLD', this.#onChild);
     process.off('exit', this.#onExit);
-    for (const fd of this.#traps.keys()) this.#poller?.remove(fd);
     if (this.#notifySocket !== undefined) this.#poller?.remove(this.#notifySocket);
     this.#poller?.close();
     await this.#spawner?.stop();
     await this.#log?.close();
-    for (const fd of this.#traps.keys()) close(fd);
+    this.#traps?.close();
     if (this.#notifySocket !== undefined) close(this.#notifySocket);
     if (this.#lock === undefined) return;
     if (!this.#isOthers) this.#tryTo(() => removeFiles(this.#files));
@@ -1026,12 +980,6 @@ function asItRuns(options: KeepOptions, { command, directory, env, root }: Runni
 
 function fileKey({ inode }: Pick<HeldSocket, 'inode'>): string {
   return `socket ${inode}`;
-}
-
-/** A notifier, and who answers what comes to it. */
-interface InstalledTrap {
-  readonly notifier: SeccompNotifier;
-  readonly trap: Trap;
 }
 
 /** A service manager's socket stays open. Without CAP_NET_ADMIN newer kernels let nobody filter TCP: then who comes in the last moment takes his chance. */

@@ -142,6 +142,23 @@ test(`a server that writes a line every 10 ms does not notice ${KILLS} kills of 
   expect(numbers).toEqual(numbers.map((_, index) => index + 1));
 });
 
+test('while no keeper lives, the commands say what becomes of its server', async () => {
+  const port = await freePort();
+  const first = startKeeper(nodeHttp.command(port));
+  await first.holding();
+  const worker = first.worker();
+  await killed(first);
+  const told = `its server, pid ${worker}, goes on without one; take it over with: holdfast run --name app`;
+  for (const [command, code] of [
+    ['status', 1],
+    ['reload', 2],
+  ] as const) {
+    const { exit, stderr } = await first.ask(command, 'app');
+    expect(exit.code).toBe(code);
+    expect(stderr).toContain(told);
+  }
+});
+
 test('when the holder was killed as well, the sockets come from the server, which is reloaded', async () => {
   const port = await freePort();
   const first = startKeeper(nodeHttp.command(port));

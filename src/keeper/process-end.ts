@@ -4,8 +4,7 @@ import { close } from '../kernel/fd.js';
 import { pidfdEnd, pidfdOpen, pidfdOpenThread } from '../kernel/pidfd.js';
 import type { Poller } from '../kernel/poller.js';
 import { type ChildEnd, endOf } from '../kernel/process.js';
-import { processStat, threadsOf, waitingCall } from '../kernel/procfs.js';
-import { callOf, type Notification } from '../kernel/seccomp.js';
+import { processStat, threadsOf } from '../kernel/procfs.js';
 import { signalName } from '../model/signals.js';
 import type { WorkerEnd } from './lifecycle.js';
 import { isAlive, type ProcessId } from './tree.js';
@@ -105,15 +104,4 @@ async function readable(pidfd: number, poller: Poller, signal: AbortSignal): Pro
 
 function namedEnd({ code, signal }: ChildEnd): WorkerEnd {
   return { code, signal: signal === null ? null : (signalName(signal) ?? 'SIGKILL') };
-}
-
-/** Trapped calls in which threads of these processes wait now, without the numbers of their notifications. */
-export function waitingCalls(pids: readonly number[]): readonly Omit<Notification, 'id'>[] {
-  return pids.flatMap((pid) =>
-    threadsOf(pid).flatMap((tid) => {
-      const waiting = waitingCall(pid, tid);
-      const call = waiting === undefined ? undefined : callOf(waiting.nr);
-      return waiting === undefined || call === undefined ? [] : [{ tid, call, args: waiting.args }];
-    }),
-  );
 }
