@@ -314,7 +314,10 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
    * @throws {HoldfastError} ERR_HOLDFAST_OPTION: no whole number from 1.
    */
   async scale(workers: number): Promise<ReloadOutcome> {
-    return this.#generations.scale(count('workers', workers, 1));
+    const outcome = this.#generations.scale(count('workers', workers, 1));
+    // Whoever was told so finds it so, also when the keeper is killed at once.
+    this.#flush();
+    return outcome;
   }
 
   /** Lets a standby go on from its listen: it serves beside the others, and can be looked into with a debugger. */
