@@ -175,6 +175,7 @@ export class Generation {
     const { say, reapOrphans } = this.#host;
     const slot = new Slot({
       policy,
+      isServer: () => this.isServer,
       died: (one, end) => this.#died(one, end),
       held: this.held,
       say,
@@ -266,6 +267,7 @@ export class Generation {
   /** It serves from now on, and is started again when it dies. */
   tookOver(): void {
     this.predecessor = undefined;
+    this.#isServer = true;
     for (const slot of this.slots) slot.keep(this.#host.policy);
     this.#host.changed(this);
   }

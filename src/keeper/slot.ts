@@ -37,6 +37,8 @@ export interface SlotHost extends Pick<WorkerHost, 'held' | 'gone' | 'reapOrphan
   readonly start: (worker: Worker) => Promise<void>;
   /** A worker has served for a while. */
   readonly steady: () => void;
+  /** Whether what it runs is known to be a server, by this place or another one. */
+  readonly isServer: () => boolean;
   /** Its worker died, and would be started again. */
   readonly died: (slot: Slot, end: WorkerEnd) => void;
   /** Takes no more connections and waits until the queued ones are accepted. */
@@ -207,11 +209,15 @@ export class Slot {
         parked: changed,
         toldReady: changed,
         rootEnding: (end) => {
-          if (restarts({ ...this.#lifecycle, lastEnd: end })) this.#host.died(this, end);
+          const everListened = this.everListened || this.#host.isServer();
+          if (restarts({ ...this.#lifecycle, everListened, lastEnd: end })) this.#host.died(this, end);
         },
         isDaemonized: () => this.#lifecycle.daemonized,
         dispatch: (event) => {
-          if (this.#worker === worker) this.dispatch(event);
+          if (this.#worker !== worker) return;
+          // It may have ended in its start, in a place where none has listened yet.
+          if (event.type === 'root-ended' && this.#host.isServer()) this.dispatch({ type: 'confirmed' });
+          this.dispatch(event);
         },
       },
       ++this.#attempts,
