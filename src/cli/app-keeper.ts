@@ -3,13 +3,14 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runArguments } from '../apps/arguments.js';
 import type { App, AppsFile } from '../apps/file.js';
-import { errorCode, HoldfastError } from '../errors.js';
+import { HoldfastError } from '../errors.js';
 import { askKeeper } from '../keeper/control.js';
 import { exitCodeOf } from '../keeper/lifecycle.js';
 import { type KeeperState, stateDirectory, stateFiles } from '../keeper/state.js';
 import { isAlive, type ProcessId } from '../keeper/tree.js';
 import { processStat } from '../kernel/procfs.js';
 import { keeperEnvironment } from './app-environment.js';
+import { hasGone, stateOf } from './ask-named.js';
 
 const LOOK_EVERY_MS = 20;
 
@@ -74,18 +75,6 @@ export async function untilServing(name: string, keeper: ProcessId, waitMs: numb
 /** Stages of a reload at which the new generation may still fail. */
 const UNDECIDED: ReadonlySet<KeeperState['reload']> = new Set(['emptying', 'starting', 'discarding']);
 
-/** What the keeper of that name says of itself; undefined when none answers. */
-export async function stateOf(name: string): Promise<KeeperState | undefined> {
-  try {
-    return (await askKeeper(stateFiles(name).control, 'GET', '/status')) as KeeperState;
-  } catch (error) {
-    // It may end while it is asked.
-    const code = errorCode(error);
-    if (code === 'ERR_HOLDFAST_NOT_RUNNING' || code === 'ECONNRESET' || code === 'EPIPE') return undefined;
-    throw error;
-  }
-}
-
 /** Asks a keeper to stop and waits until it has ended; false when it has not after `timeoutMs`. */
 export async function stopKeeper(name: string, keeper: ProcessId, timeoutMs: number): Promise<boolean> {
   const until = performance.now() + timeoutMs;
@@ -104,8 +93,7 @@ async function askToStop(name: string): Promise<boolean> {
     await askKeeper(stateFiles(name).control, 'POST', '/stop');
     return true;
   } catch (error) {
-    const code = errorCode(error);
-    if (code === 'ERR_HOLDFAST_NOT_RUNNING' || code === 'ECONNRESET' || code === 'EPIPE') return false;
+    if (hasGone(error)) return false;
     throw error;
   }
 }

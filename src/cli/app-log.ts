@@ -1,6 +1,5 @@
 import { closeSync, fchmodSync, fstatSync, openSync, readSync } from 'node:fs';
-import { join } from 'node:path';
-import { stateDirectory } from '../keeper/state.js';
+import { stateFiles } from '../keeper/state.js';
 
 /** How much of a log is looked at for its end. */
 const END_BYTES = 8_192;
@@ -15,7 +14,7 @@ export interface AppLog {
 }
 
 export function openLog(name: string): AppLog {
-  const path = join(stateDirectory(), `${name}.log`);
+  const { log: path } = stateFiles(name);
   const fd = openSync(path, 'a', 0o600);
   // Made with a wider mode by somebody else, or by hand.
   if ((fstatSync(fd).mode & 0o077) !== 0) fchmodSync(fd, 0o600);

@@ -1,8 +1,8 @@
-import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Fingerprint } from '../apps/fingerprint.js';
 import { errorCode, HoldfastError } from '../errors.js';
-import { type KeeperState, readState, stateDirectory, stateFiles } from '../keeper/state.js';
+import { type KeeperState, readState, stateDirectory, stateFiles, writeInOneStep } from '../keeper/state.js';
 import { isAlive, type ProcessId } from '../keeper/tree.js';
 
 /** What `holdfast up` has written down of an app that it started: NAME.app beside the keeper's own files. */
@@ -21,10 +21,7 @@ export interface AppRecord {
 const ENDING = '.app';
 
 export function writeRecord(record: AppRecord): void {
-  const path = recordPath(record.name);
-  const temporary = `${path}.${process.pid}`;
-  writeFileSync(temporary, `${JSON.stringify(record)}\n`, { mode: 0o600 });
-  renameSync(temporary, path);
+  writeInOneStep(recordPath(record.name), JSON.stringify(record));
 }
 
 /** Removes the record of a keeper that has ended, unless another has been started since. */
@@ -81,4 +78,9 @@ function readRecord(name: string): AppRecord | undefined {
 
 function recordPath(name: string): string {
   return join(stateDirectory(), `${name}${ENDING}`);
+}
+
+/** Of an app that runs and that `file`, as it was named, no longer has. */
+export function describeOrphan({ name, keeper }: AppRecord, file: string): string {
+  return `${name}: runs (pid ${keeper.pid}) and is no longer in ${file}; --remove-orphans stops it`;
 }

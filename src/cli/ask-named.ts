@@ -1,8 +1,9 @@
 import { errorCode, HoldfastError } from '../errors.js';
 import { askKeeper } from '../keeper/control.js';
 import { checkName, type KeeperState, readState, stateFiles } from '../keeper/state.js';
-import { isAlive } from '../keeper/tree.js';
+import { isAlive, type ProcessId } from '../keeper/tree.js';
 import { workingDirectory } from '../kernel/directory.js';
+import { formatDuration } from '../model/duration.js';
 import { defaultName } from '../model/keeper-name.js';
 
 /**
@@ -32,6 +33,27 @@ export function notRunning(name: string, cause?: unknown): HoldfastError {
   const left = leftServer(readState(stateFiles(name).state));
   const text = `no keeper named "${name}" runs; ${left ?? 'holdfast status lists them'}`;
   return new HoldfastError('ERR_HOLDFAST_NOT_RUNNING', text, cause);
+}
+
+/** What the keeper of that name says of itself; undefined when none answers. */
+export async function stateOf(name: string): Promise<KeeperState | undefined> {
+  try {
+    return (await askKeeper(stateFiles(name).control, 'GET', '/status')) as KeeperState;
+  } catch (error) {
+    if (hasGone(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Whether nobody answers: a keeper may also end while it is asked. */
+export function hasGone(error: unknown): boolean {
+  const code = errorCode(error);
+  return code === 'ERR_HOLDFAST_NOT_RUNNING' || code === 'ECONNRESET' || code === 'EPIPE';
+}
+
+export function notEnded(name: string, { pid }: ProcessId, timeoutMs: number): HoldfastError {
+  const text = `"${name}" (pid ${pid}) has not ended within ${formatDuration(timeoutMs)}; it goes on stopping`;
+  return new HoldfastError('ERR_HOLDFAST_CONTROL', text);
 }
 
 /** Of a keeper that was killed: which server goes on without it, in words. Undefined when none does. */

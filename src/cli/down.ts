@@ -1,9 +1,8 @@
 import { readAppsFile } from '../apps/file.js';
-import { HoldfastError } from '../errors.js';
 import { parseListen } from '../keeper/listen-address.js';
-import { formatDuration } from '../model/duration.js';
 import { chooseApps, stopKeeper } from './app-keeper.js';
-import { removeRecord, runningApps } from './app-record.js';
+import { describeOrphan, removeRecord, runningApps } from './app-record.js';
+import { notEnded } from './ask-named.js';
 
 export interface DownFlags {
   readonly file: string;
@@ -21,17 +20,11 @@ export async function down(names: readonly string[], flags: DownFlags): Promise<
   const chosen = wanted.flatMap((name) => running.filter((record) => record.name === name)).reverse();
   for (const record of [...(flags.removeOrphans ? orphans : []), ...chosen]) {
     const { name, keeper } = record;
-    if (!(await stopKeeper(name, keeper, flags.timeout))) {
-      const text = `"${name}" (pid ${keeper.pid}) has not ended within ${formatDuration(flags.timeout)}; it goes on stopping`;
-      throw new HoldfastError('ERR_HOLDFAST_CONTROL', text);
-    }
+    if (!(await stopKeeper(name, keeper, flags.timeout))) throw notEnded(name, keeper, flags.timeout);
     removeRecord(record);
     process.stdout.write(`${name}: stopped\n`);
   }
   if (chosen.length === 0) process.stdout.write('none of these apps runs\n');
   if (flags.removeOrphans) return;
-  for (const { name, keeper } of orphans) {
-    const text = `${name}: runs (pid ${keeper.pid}) and is no longer in ${flags.file}; --remove-orphans stops it`;
-    process.stdout.write(`${text}\n`);
-  }
+  for (const orphan of orphans) process.stdout.write(`${describeOrphan(orphan, flags.file)}\n`);
 }

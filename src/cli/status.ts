@@ -1,14 +1,14 @@
-import { errorCode } from '../errors.js';
-import { askKeeper } from '../keeper/control.js';
-import { type KeeperState, knownKeepers, stateFiles, type WorkerState } from '../keeper/state.js';
+import { type KeeperState, knownKeepers, type WorkerState } from '../keeper/state.js';
 import { isAlive } from '../keeper/tree.js';
 import { formatDuration } from '../model/duration.js';
-import { leftServer } from './ask-named.js';
+import { leftServer, stateOf } from './ask-named.js';
 
 /** `holdfast status`: exit 0 when the keepers asked for run, 1 when none does, as grep tells that it found nothing. */
 export async function status(name: string | undefined, options: { readonly json?: boolean }): Promise<void> {
   const known = knownKeepers().filter((keeper) => name === undefined || keeper.name === name);
-  const answers = await Promise.all(known.map((keeper) => currentState(keeper)));
+  const answers = await Promise.all(
+    known.map((keeper) => (isAlive(keeper) ? stateOf(keeper.name) : undefined)),
+  );
   const running = answers.filter((state) => state !== undefined);
   const none =
     name === undefined ? 'no keeper runs' : `no keeper named "${name}" runs; holdfast status lists them`;
@@ -20,17 +20,6 @@ export async function status(name: string | undefined, options: { readonly json?
       process.stderr.write(`holdfast: the keeper "${keeper.name}" was killed; ${left}\n`);
   }
   if (running.length === 0) process.exitCode = 1;
-}
-
-/** What the keeper says now; undefined when it has been killed. */
-async function currentState(known: KeeperState): Promise<KeeperState | undefined> {
-  if (!isAlive(known)) return undefined;
-  try {
-    return (await askKeeper(stateFiles(known.name).control, 'GET', '/status')) as KeeperState;
-  } catch (error) {
-    if (errorCode(error) === 'ERR_HOLDFAST_NOT_RUNNING') return undefined;
-    throw error;
-  }
 }
 
 function describe(state: KeeperState): string {

@@ -1,9 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { HoldfastError } from '../errors.js';
 import { readState, stateFiles } from '../keeper/state.js';
 import { isAlive } from '../keeper/tree.js';
-import { formatDuration } from '../model/duration.js';
-import { askNamed, keeperName } from './ask-named.js';
+import { askNamed, keeperName, notEnded } from './ask-named.js';
 
 const LOOK_EVERY_MS = 20;
 
@@ -15,10 +13,7 @@ export async function stop(given: string | undefined, options: { readonly timeou
   if (state === undefined) return;
   const until = performance.now() + options.timeout;
   while (isAlive(state)) {
-    if (performance.now() > until) {
-      const text = `"${name}" (pid ${state.pid}) has not ended within ${formatDuration(options.timeout)}; it goes on stopping`;
-      throw new HoldfastError('ERR_HOLDFAST_CONTROL', text);
-    }
+    if (performance.now() > until) throw notEnded(name, state, options.timeout);
     await sleep(LOOK_EVERY_MS);
   }
 }

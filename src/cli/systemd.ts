@@ -7,6 +7,7 @@ import { parseListen } from '../keeper/listen-address.js';
 import { parseReadiness } from '../keeper/readiness.js';
 import { checkName } from '../keeper/state.js';
 import { type UnitFile, unitFiles, WRITTEN } from '../keeper/unit-file.js';
+import { workingDirectory } from '../kernel/directory.js';
 import { defaultName } from '../model/keeper-name.js';
 import type { RunFlags } from './run.js';
 import { say } from './say.js';
@@ -34,7 +35,7 @@ export function systemd(command: readonly string[], given: readonly string[], fl
   }
   // Whatever the keeper would refuse is refused now.
   parseReadiness(flags.ready);
-  const directory = process.cwd();
+  const directory = workingDirectory();
   const name = checkName(flags.name ?? defaultName(directory));
   const [program = '', ...args] = command;
   const node = process.execPath;

@@ -8,9 +8,17 @@ import { parseListen } from '../keeper/listen-address.js';
 import { type KeeperState, stateFiles } from '../keeper/state.js';
 import { isAlive } from '../keeper/tree.js';
 import { formatDuration } from '../model/duration.js';
-import { type Arrival, chooseApps, startKeeper, stateOf, stopKeeper, untilServing } from './app-keeper.js';
+import { type Arrival, chooseApps, startKeeper, stopKeeper, untilServing } from './app-keeper.js';
 import { type AppLog, endOfLog, openLog } from './app-log.js';
-import { type AppRecord, removeRecord, runningApp, runningApps, writeRecord } from './app-record.js';
+import {
+  type AppRecord,
+  describeOrphan,
+  removeRecord,
+  runningApp,
+  runningApps,
+  writeRecord,
+} from './app-record.js';
+import { stateOf } from './ask-named.js';
 import { foreground } from './foreground.js';
 import { restoreOpenFilesLimit } from './run.js';
 
@@ -157,7 +165,7 @@ async function reload(name: string): Promise<ReloadOutcome> {
 async function tellOrphan(orphan: AppRecord, { removeOrphans, file }: UpFlags): Promise<boolean> {
   const { name, keeper } = orphan;
   if (!removeOrphans) {
-    return told(`${name}: runs (pid ${keeper.pid}) and is no longer in ${file}; --remove-orphans stops it`);
+    return told(describeOrphan(orphan, file));
   }
   if (!(await stopKeeper(name, keeper, ORPHAN_STOP_MS))) {
     return failed(name, `is no longer in ${file} and has not ended within ${formatDuration(ORPHAN_STOP_MS)}`);

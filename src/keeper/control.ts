@@ -25,8 +25,8 @@ export interface ControlHandlers {
   readonly resume: () => void;
   readonly release: () => Promise<ReloadOutcome>;
   readonly take: () => Promise<ReloadOutcome>;
-  /** Ends the keeper and nothing else, for one that takes over. */
-  readonly leave: () => void;
+  /** Whether it may end now, and nothing else with it; gives what does that. @throws {HoldfastError} ERR_HOLDFAST_CONTROL */
+  readonly leave: () => () => void;
   readonly events: EventLog;
   readonly metrics: () => Promise<MetricsText>;
 }
@@ -147,8 +147,10 @@ async function route(request: string, handlers: ControlHandlers): Promise<Reply>
       return { status: 200, body: await handlers.release() };
     case 'POST /take':
       return { status: 200, body: await handlers.take() };
-    case 'POST /leave':
-      return { status: 202, body: {}, afterwards: () => setImmediate(handlers.leave) };
+    case 'POST /leave': {
+      const leave = handlers.leave();
+      return { status: 202, body: {}, afterwards: () => setImmediate(leave) };
+    }
     default:
       return { status: 404, body: { error: `there is no ${path}; there are ${PATHS}` } };
   }

@@ -28,16 +28,17 @@ export interface Estate {
 export function openEstate(recovery: Recovery, stateFile: string): Estate | undefined {
   const holders = findHolders(stateFile);
   const notifiers = copyNotifiers(recovery, holders);
+  const marked = markedProcesses();
   const sockets = new Map<number, Fd>();
   const generations = recovery.generations.map((generation) => withUnsaved(generation, holders));
   for (const { sockets: saved, workers } of generations) {
     for (const { inode } of saved) {
-      const copy = copyOfSocket(inode, holders, workers);
+      const copy = copyFromHolder(inode, holders) ?? copyFromWorkers(inode, workers, marked);
       if (copy !== undefined) sockets.set(inode, copy);
     }
   }
   const known = generations.flatMap(({ workers }) => workers);
-  const strays = straysOf(recovery.keeper, known);
+  const strays = straysOf(recovery.keeper, known, marked);
   const lives = strays.length > 0 || known.some(({ root }) => root !== null && isAlive(root));
   if (sockets.size === 0 && !lives) {
     for (const { copy } of notifiers) close(copy);
@@ -68,24 +69,14 @@ function withUnsaved(generation: SavedGeneration, holders: readonly FoundHolder[
       if (copy === undefined) return [];
       known.add(inode);
       try {
-        return socketOf(copy, inode);
+        // SO_REUSEPORT is what the keeper has set.
+        return seenSocket(copy, { claims: [], programReusesPort: false }) ?? [];
       } finally {
         close(copy);
       }
     }),
   );
   return { ...generation, sockets: [...generation.sockets, ...unsaved] };
-}
-
-function socketOf(fd: Fd, inode: number): readonly SavedSocket[] {
-  const address = localAddress(fd);
-  if (address === undefined || address.family === 'unix' || !isListening(fd)) return [];
-  return [
-    {
-      ...{ inode, address, place: placeOf(fd, address), programReusesPort: false, backlog: undefined },
-      ...{ confirmed: true, refusing: false, claims: [] },
-    },
-  ];
 }
 
 /** Whose fds nobody may copy is taken for closed. */
@@ -99,22 +90,26 @@ function tryCopy(pid: number, fd: Fd): Fd | undefined {
   }
 }
 
-function copyOfSocket(
-  inode: number,
-  holders: readonly FoundHolder[],
-  workers: readonly SavedWorker[],
-): Fd | undefined {
+function copyFromHolder(inode: number, holders: readonly FoundHolder[]): Fd | undefined {
   for (const { pid, sockets } of holders) {
     const fd = sockets.get(inode);
     const copy = fd === undefined ? undefined : checked(tryCopy(pid, fd), inode);
     if (copy !== undefined) return copy;
   }
-  for (const { root, mark } of workers) {
-    for (const pid of [...(root !== null && isAlive(root) ? [root.pid] : []), ...marked(mark)]) {
-      const [fd] = fdsOrUnknown(pid, inode) ?? [];
-      const copy = fd === undefined ? undefined : checked(tryCopy(pid, fd), inode);
-      if (copy !== undefined) return copy;
-    }
+  return undefined;
+}
+
+function copyFromWorkers(
+  inode: number,
+  workers: readonly SavedWorker[],
+  marked: readonly MarkedProcess[],
+): Fd | undefined {
+  const roots = workers.flatMap(({ root }) => (root !== null && isAlive(root) ? [root] : []));
+  const others = marked.filter(({ mark }) => workers.some((worker) => worker.mark === mark));
+  for (const { pid } of [...roots, ...others]) {
+    const [fd] = fdsOrUnknown(pid, inode) ?? [];
+    const copy = fd === undefined ? undefined : checked(tryCopy(pid, fd), inode);
+    if (copy !== undefined) return copy;
   }
   return undefined;
 }
@@ -132,22 +127,55 @@ function checked(copy: Fd | undefined, inode: number): Fd | undefined {
   return undefined;
 }
 
-function marked(mark: string): readonly number[] {
-  if (mark === '') return [];
-  return allProcesses()
-    .filter(({ pid }) => workerMarkOf(pid) === mark)
-    .map(({ pid }) => pid);
+/** A process that says whose worker it is of. */
+interface MarkedProcess extends ProcessId {
+  readonly ppid: number;
+  readonly mark: string;
+}
+
+function markedProcesses(): readonly MarkedProcess[] {
+  return allProcesses().flatMap(({ pid, startTime, ppid }) => {
+    const mark = workerMarkOf(pid);
+    return mark === undefined ? [] : [{ pid, startTime, ppid, mark }];
+  });
 }
 
 /** First processes of workers of the keeper that are not written down: started just before it died. */
-function straysOf(keeper: string, known: readonly SavedWorker[]): Estate['strays'] {
+function straysOf(
+  keeper: string,
+  known: readonly SavedWorker[],
+  marked: readonly MarkedProcess[],
+): Estate['strays'] {
   const marks = new Set(known.filter(({ root }) => root !== null).map(({ mark }) => mark));
-  const found = allProcesses().flatMap(({ pid, startTime, ppid }) => {
-    const mark = workerMarkOf(pid);
-    return mark?.startsWith(`${keeper}:`) && !marks.has(mark) ? [{ pid, startTime, ppid, mark }] : [];
-  });
+  const found = marked.filter(({ mark }) => mark.startsWith(`${keeper}:`) && !marks.has(mark));
   const pids = new Set(found.map(({ pid }) => pid));
   return found.filter(({ ppid }) => !pids.has(ppid));
+}
+
+/** A worker of which nothing is known but its first process. */
+export function seenWorker(
+  seen: Pick<SavedWorker, 'id' | 'mark' | 'phase'> & { readonly root: ProcessId },
+): SavedWorker {
+  return { attempt: 1, everListened: true, failures: 0, lastEnd: null, isStandby: false, ...seen };
+}
+
+/** A listening TCP socket of which nothing is known but an fd; undefined for any other. */
+export function seenSocket(
+  fd: Fd,
+  told: Pick<SavedSocket, 'claims' | 'programReusesPort'>,
+): SavedSocket | undefined {
+  const address = localAddress(fd);
+  if (address === undefined || address.family === 'unix' || !isListening(fd)) return undefined;
+  const place = placeOf(fd, address);
+  return {
+    inode: socketInode(fd),
+    address,
+    place,
+    backlog: undefined,
+    confirmed: true,
+    refusing: false,
+    ...told,
+  };
 }
 
 /**
@@ -176,15 +204,5 @@ export function workersOf({ recovery, strays }: Estate): {
 }
 
 function strayWorker({ pid, startTime, mark }: Estate['strays'][number]): SavedWorker {
-  return {
-    id: Number(mark.split(':')[2]),
-    attempt: 1,
-    mark,
-    root: { pid, startTime },
-    phase: 'starting',
-    everListened: true,
-    failures: 0,
-    lastEnd: null,
-    isStandby: false,
-  };
+  return seenWorker({ id: Number(mark.split(':')[2]), mark, root: { pid, startTime }, phase: 'starting' });
 }

@@ -189,15 +189,15 @@ export class Generation {
       ended: (ended, exitCode) => this.#slotEnded(ended, exitCode),
     });
     slot.isStandby = isStandby;
-    if (this.#isServer) slot.dispatch({ type: 'confirmed' });
     this.#slots.push(slot);
     return slot;
   }
 
   /** Its place is taken at once by one that waits, if there is any; whatever comes after it is the next to wait. */
   #died(slot: Slot, end: WorkerEnd): void {
-    if (!slot.isStandby) queueMicrotask(() => this.#host.died(this, end));
-    const next = slot.isStandby ? undefined : this.#parkedSlot();
+    if (slot.isStandby) return;
+    queueMicrotask(() => this.#host.died(this, end));
+    const next = this.#parkedSlot();
     if (next === undefined) return;
     slot.isStandby = true;
     slot.keep(this.#standbyPolicy());

@@ -189,8 +189,7 @@ export class Generations {
    * Back to the former generation: at once as long as that lives, else by a reload with the program that it ran.
    */
   rollback(): Promise<ReloadOutcome> {
-    const { stage, wentBack } = this.#turnover;
-    if (this.#old?.isOver === false && !wentBack && (stage === 'draining' || stage === 'parked')) {
+    if (this.#hasFormer) {
       const since = performance.now();
       this.#dispatch({ type: 'back-requested' });
       const tookMs = Math.round(performance.now() - since);
@@ -202,6 +201,12 @@ export class Generations {
     return Promise.resolve({ ok: false, goesOn: true, why });
   }
 
+  /** Whether the former generation is there to go back to. */
+  get #hasFormer(): boolean {
+    const { stage, wentBack } = this.#turnover;
+    return this.#old?.isOver === false && !wentBack && (stage === 'draining' || stage === 'parked');
+  }
+
   /** A worker of the generation has died, and would be started again. */
   died(generation: Generation, end: WorkerEnd): void {
     if (generation !== this.#active) return;
@@ -210,10 +215,8 @@ export class Generations {
     if (performance.now() - this.#tookOverAt > PROBATION_MS) return;
     this.#deaths++;
     if (this.#deaths < DEATHS_MAX) return;
-    const { stage } = this.#turnover;
-    const hasWay = this.#formerProgram !== undefined || stage === 'parked' || stage === 'draining';
     this.#tookOverAt = undefined;
-    if (!hasWay) return;
+    if (!this.#hasFormer && this.#formerProgram === undefined) return;
     this.#host.say({ type: 'rolling-back', generation: generation.number, deaths: this.#deaths });
     void this.rollback();
   }

@@ -2,7 +2,14 @@ import { errorCode } from '../errors.js';
 import { close } from '../kernel/fd.js';
 import { EOPNOTSUPP, type Fd } from '../kernel/libc.js';
 import { type Steering, steerGroup, unsteerGroup } from '../kernel/reuseport-group.js';
-import { acceptQueueLength, BACKLOG_MAX, isListening, listen, socketInode } from '../kernel/socket.js';
+import {
+  type AcceptQueue,
+  acceptQueue,
+  BACKLOG_MAX,
+  isListening,
+  listen,
+  socketInode,
+} from '../kernel/socket.js';
 import {
   type Endpoint,
   endpointsOverlap,
@@ -203,8 +210,13 @@ export function queueLength(held: HeldSocket): number {
 
 /** Connections that wait in the accept queue; undefined where the kernel does not tell. */
 export function toldQueueLength(fd: Fd): number | undefined {
+  return toldQueue(fd)?.length;
+}
+
+/** The accept queue; undefined where the kernel does not tell. */
+export function toldQueue(fd: Fd): AcceptQueue | undefined {
   try {
-    return acceptQueueLength(fd);
+    return acceptQueue(fd);
   } catch (error) {
     if (errorCode(error) === EOPNOTSUPP) return undefined;
     throw error;

@@ -6,11 +6,11 @@ import { errorCode, isForbidden } from '../errors.js';
 import type { Fd } from '../kernel/libc.js';
 import { allProcesses, openFiles, processStat, socketInodeOf, startEnvironment } from '../kernel/procfs.js';
 import { FIRST_FD } from './hand-over.js';
-import { helpers } from './helpers.js';
+import { ownProcesses } from './own-processes.js';
 import type { ProcessId } from './tree.js';
 
 /** How long a dead keeper's successor has to come. Until then binds of the server wait, afterwards they fail. */
-export const HOLDER_LIFE_S = 300;
+const HOLDER_LIFE_S = 300;
 
 const SHORT_LIFE_MS = 1_000;
 const FAILURES_MAX = 5;
@@ -104,14 +104,14 @@ export class Holder {
       stdio: ['pipe', 'ignore', 'ignore', ...fds],
     });
     this.#child = child;
-    helpers.add(child.pid);
+    ownProcesses.add(child.pid);
     // A holder must keep no program alive; that of the library's user may have nothing else to do.
     child.unref();
     (child.stdin as (typeof child)['stdin'] & { unref?: () => void }).unref?.();
     child.stdin?.on('error', () => undefined); // EPIPE: nothing is ever written
     const since = performance.now();
     const over = (): void => {
-      helpers.delete(child.pid);
+      ownProcesses.delete(child.pid);
       if (this.#child !== child) return;
       this.#child = undefined;
       this.#files = [];

@@ -23,7 +23,6 @@ import { Generations, type ReloadOptions, type ReloadOutcome } from './generatio
 import { ReusePortGroups } from './groups.js';
 import { findProgram, handOver } from './hand-over.js';
 import { describeHeld, type HeldSocket, isServed, queueLength } from './held.js';
-import { helpers } from './helpers.js';
 import { type HeldFile, Holder } from './holder.js';
 import type { Phase, Policy } from './lifecycle.js';
 import { bindAll, inheritedSockets, removeSocketFile } from './listen.js';
@@ -40,6 +39,7 @@ import {
   policyOf,
   reloadPolicyOf,
 } from './options.js';
+import { ownProcesses } from './own-processes.js';
 import { endOfProcess, failureOf } from './process-end.js';
 import { type Program, pinned } from './program.js';
 import type { Readiness } from './readiness.js';
@@ -66,7 +66,14 @@ import {
 } from './state.js';
 import { type Caller, trappedCalls } from './trap.js';
 import { Traps } from './traps.js';
-import { currentHolders, type ProcessId, signalProcess, WORKER_VARIABLE, WorkerTree } from './tree.js';
+import {
+  currentHolders,
+  type ProcessId,
+  signalProcess,
+  WORKER_VARIABLE,
+  WorkerTree,
+  type WorkerTreeOptions,
+} from './tree.js';
 import { unheldListeners } from './unheld.js';
 import type { Worker } from './worker.js';
 
@@ -357,13 +364,16 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
    * for one that does so at once.
    */
   async leave(): Promise<void> {
-    if (this.#isOver || this.#generations.stage === 'stopping') {
-      throw new HoldfastError('ERR_HOLDFAST_CONTROL', 'the keeper is stopping');
-    }
+    this.#mayLeave();
     this.#flush();
     this.#isOthers = true;
     this.#say({ type: 'left' });
     await this.#end(0);
+  }
+
+  #mayLeave(): void {
+    if (!this.#isOver && this.#generations.stage !== 'stopping') return;
+    throw new HoldfastError('ERR_HOLDFAST_CONTROL', 'the keeper is stopping');
   }
 
   async #begin(): Promise<void> {
@@ -403,7 +413,11 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       scale: (workers) => this.scale(workers),
       unpark: () => this.unpark(),
       stop: () => void this.stop(),
-      leave: () => void this.leave(),
+      leave: () => {
+        this.#mayLeave();
+        // Whoever stops it in between has it end anyway.
+        return () => void this.leave().catch(() => undefined);
+      },
       rollback: () => this.rollback(),
       pause: () => this.pause(),
       resume: () => this.resume(),
@@ -582,19 +596,10 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   #adoptWorker(generation: Generation, saved: SavedWorker, former: boolean): void {
     const { root, mark } = saved;
-    const { poller, spawner } = { poller: this.#poller, spawner: this.#spawner };
-    if (root === null || poller === undefined || spawner === undefined) return;
+    const poller = this.#poller;
+    if (root === null || poller === undefined) return;
     const worker = generation.adopt(saved, former);
-    const tree = new WorkerTree({
-      root: root.pid,
-      mark,
-      spawnerThread: spawner.threadId,
-      ownsOrphans: false,
-      before: this.#before,
-      isOthers: (process, itsMark) => this.#isOfOther(worker, process, itsMark),
-      takesStrays: () => false,
-      adopted: root.startTime,
-    });
+    const tree = this.#treeOf(worker, { root: root.pid, mark, adopted: root.startTime });
     worker.started(root, tree, this.#policy.stopSignal);
     // Those that it has now are known even when they are orphaned later.
     tree.members();
@@ -693,15 +698,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     });
     if (this.#setting !== undefined) await this.#settle(pid, this.#setting);
     const root = { pid, startTime: processStat(pid)?.startTime ?? 0 };
-    const tree = new WorkerTree({
-      root: pid,
-      mark,
-      spawnerThread: spawner.threadId,
-      ownsOrphans: this.#duties.reapsAll && process.pid !== 1,
-      before: this.#before,
-      isOthers: (process, mark) => this.#isOfOther(worker, process, mark),
-      takesStrays: () => this.#workers()[0] === worker,
-    });
+    const tree = this.#treeOf(worker, { root: pid, mark });
     worker.started(root, tree, this.#policy.stopSignal);
     void exited.then((end) => worker.ended(end));
     if ((this.#options.standbys ?? 0) > 0) this.#watchDeath(worker, root);
@@ -710,6 +707,17 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     setTimeout(() => this.#tellStart(), START_TOLD_MS);
     this.#monitor.look();
     this.#stateChanged();
+  }
+
+  #treeOf(worker: Worker, its: Pick<WorkerTreeOptions, 'root' | 'mark' | 'adopted'>): WorkerTree {
+    return new WorkerTree({
+      ...its,
+      spawnerThread: this.#spawner?.threadId ?? process.pid,
+      ownsOrphans: this.#duties.reapsAll && process.pid !== 1,
+      before: this.#before,
+      isOthers: (process, mark) => this.#isOfOther(worker, process, mark),
+      takesStrays: () => this.#workers()[0] === worker,
+    });
   }
 
   /** The thread that started it tells its end too, some milliseconds later: too late for who waits to stand in. */
@@ -761,7 +769,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const workers = this.#workers();
     for (const pid of orphans()) {
       const stat = processStat(pid);
-      if (stat?.state !== 'Z' || helpers.has(pid)) continue;
+      if (stat?.state !== 'Z' || ownProcesses.has(pid)) continue;
       const owner = workers.find(({ tree }) => tree?.knows(stat));
       if (owner !== undefined) owner.reap(pid);
       else if (this.#duties.reapsAll) workers[0]?.reap(pid);
@@ -895,7 +903,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (!this.#mayCopy || process.pid === 1 || stage === 'stopping' || this.#isOver) return [];
     const notifiers = (this.#traps?.fds ?? []).map((fd) => ({ fd, key: `notifier ${fd}` }));
     const sockets = active.held.all().filter(({ confirmed }) => confirmed);
-    return [...notifiers, ...sockets.map(({ fd, inode }) => ({ fd, key: fileKey({ inode }) }))];
+    return [...notifiers, ...sockets.map((held) => ({ fd: held.fd, key: fileKey(held) }))];
   }
 
   #hold(): void {

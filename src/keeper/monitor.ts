@@ -1,19 +1,11 @@
 import { errorCode } from '../errors.js';
 import { type ConnectionCounts, countConnections } from '../kernel/connection-counts.js';
-import { EOPNOTSUPP } from '../kernel/libc.js';
 import { listenFailures } from '../kernel/netstat.js';
-import {
-  type AcceptQueue,
-  acceptQueue,
-  IPPROTO_TCP,
-  isListening,
-  socketDrops,
-  socketKind,
-} from '../kernel/socket.js';
+import { type AcceptQueue, IPPROTO_TCP, isListening, socketDrops, socketKind } from '../kernel/socket.js';
 import { ownNamespace } from './child-socket.js';
 import { EventLog } from './event-log.js';
 import type { Generation } from './generation.js';
-import { describeHeld, type HeldSocket, isServed } from './held.js';
+import { describeHeld, type HeldSocket, isServed, toldQueue } from './held.js';
 import type { MetricFacts, MetricsText, SocketFacts } from './metrics.js';
 import type { MetricsServer } from './metrics-server.js';
 import type { Notice } from './notices.js';
@@ -140,21 +132,15 @@ function socketFacts(held: readonly HeldSocket[]): readonly SocketFacts[] {
     const isInet = one.place !== undefined;
     return {
       ...{ address, index, served: isServed(one) },
-      queue: isInet ? toldQueue(one) : undefined,
+      queue: isInet ? queueOf(one) : undefined,
       // An MPTCP socket has a count of its own, which is not that of the TCP socket within it.
       drops: isInet && socketKind(one.fd).protocol === IPPROTO_TCP ? socketDrops(one.fd) : undefined,
     };
   });
 }
 
-function toldQueue({ fd }: HeldSocket): AcceptQueue | undefined {
-  if (!isListening(fd)) return { length: 0, limit: 0 };
-  try {
-    return acceptQueue(fd);
-  } catch (error) {
-    if (errorCode(error) === EOPNOTSUPP) return undefined;
-    throw error;
-  }
+function queueOf({ fd }: HeldSocket): AcceptQueue | undefined {
+  return isListening(fd) ? toldQueue(fd) : { length: 0, limit: 0 };
 }
 
 /** Of those in our network namespace: the kernel tells of no other. */

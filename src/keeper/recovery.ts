@@ -76,7 +76,7 @@ export interface SavedSocket
 }
 
 /** Identity of this run of the system. @see /proc/sys/kernel/random/boot_id in proc_sys_kernel(5) */
-export function bootId(): string {
+function bootId(): string {
   return readOrGone('/proc/sys/kernel/random/boot_id')?.trim() ?? '';
 }
 
@@ -84,11 +84,15 @@ export function newRecovery(parts: Omit<Recovery, 'version' | 'boot'>): Recovery
   return { version: VERSION, boot: bootId(), ...parts };
 }
 
-/** As text; numbers of notifications are longer than JSON's. */
-export function encodeRecovery(recovery: Recovery): unknown {
-  return JSON.parse(
-    JSON.stringify(recovery, (_, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value)),
-  );
+/** For JSON.stringify: numbers of notifications are longer than JSON's. */
+export function encodeBigint(_key: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? { bigint: `${value}` } : value;
+}
+
+/** For JSON.parse: what `encodeBigint` has made. */
+export function decodeBigint(_key: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || !('bigint' in value)) return value;
+  return typeof value.bigint === 'string' ? BigInt(value.bigint) : value;
 }
 
 /**
@@ -110,9 +114,7 @@ export function readRecovery(path: string): Recovery | undefined {
 
 function recoveryIn(path: string): Recovery | undefined {
   try {
-    const state = JSON.parse(readFileSync(path, 'utf8'), (_, value: unknown) =>
-      typeof value === 'string' && /^\d+n$/.test(value) ? BigInt(value.slice(0, -1)) : value,
-    ) as { readonly recovery?: Recovery };
+    const state = JSON.parse(readFileSync(path, 'utf8'), decodeBigint) as { readonly recovery?: Recovery };
     return state.recovery;
   } catch (error) {
     if (errorCode(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;

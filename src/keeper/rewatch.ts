@@ -5,7 +5,7 @@ import { close } from '../kernel/fd.js';
 import type { Fd } from '../kernel/libc.js';
 import { copyFdFrom } from '../kernel/pidfd.js';
 import type { EpollRegistration } from '../kernel/procfs.js';
-import { helpers } from './helpers.js';
+import { ownProcesses } from './own-processes.js';
 
 /** The server waits in bind meanwhile. */
 const TIMEOUT_MS = 2_000;
@@ -39,10 +39,10 @@ async function rewatchOne(
       timeout: TIMEOUT_MS,
       stdio: ['ignore', 'ignore', 'inherit', copy, held],
     });
-    helpers.add(program.pid);
+    ownProcesses.add(program.pid);
     // `error`: it could not be started.
     const [code] = await once(program, 'exit').catch(() => [null]);
-    helpers.delete(program.pid);
+    ownProcesses.delete(program.pid);
     return code === 0;
   } finally {
     close(copy);

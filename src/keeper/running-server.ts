@@ -1,5 +1,6 @@
 import { HoldfastError, isForbidden } from '../errors.js';
 import { cgroupOf, moveToCgroup } from '../kernel/cgroup.js';
+import { close } from '../kernel/fd.js';
 import { walkSockets } from '../kernel/fd-walk.js';
 import type { Fd } from '../kernel/libc.js';
 import { type ResourceLimit, resourceLimits, setResourceLimits, ulimitLines } from '../kernel/limits.js';
@@ -12,14 +13,16 @@ import {
   startVariables,
   statusField,
 } from '../kernel/procfs.js';
-import { localAddress, reusesPort, socketInode } from '../kernel/socket.js';
-import { placeOf } from './child-socket.js';
-import type { Estate } from './estate.js';
+import { reusesPort } from '../kernel/socket.js';
+import { type Estate, seenSocket, seenWorker } from './estate.js';
 import { type Identity, ownIdentity } from './options.js';
 import { newRecovery, type SavedSocket } from './recovery.js';
 import { knownKeepers } from './state.js';
 import { listenersOrNone } from './strangers.js';
 import { fdsOrUnknown, isAlive, type ProcessId, socketsOf, WorkerTree } from './tree.js';
+
+/** The number of the worker that it becomes. */
+const FIRST_WORKER = 1;
 
 /** Which server that runs: by a port that it listens on, or by its first process. */
 export type ServerTarget = { readonly port: number } | { readonly pid: number };
@@ -90,20 +93,17 @@ export function estateOf({ root, command, directory }: RunningServer, workers: n
     for (const inode of socketsOf(pid)) {
       if (!listening.has(inode) || sockets.has(inode)) continue;
       const fd = copyOf(pid, inode);
-      const address = fd === undefined ? undefined : localAddress(fd);
-      if (fd === undefined || address === undefined || address.family === 'unix') continue;
-      sockets.set(inode, fd);
-      saved.push({
-        ...{ inode: socketInode(fd), address, place: placeOf(fd, address), confirmed: true, refusing: false },
-        ...{ programReusesPort: reusesPort(fd), backlog: undefined, claims: [1] },
-      });
+      if (fd === undefined) continue;
+      const socket = seenSocket(fd, { claims: [FIRST_WORKER], programReusesPort: reusesPort(fd) });
+      if (socket === undefined) close(fd);
+      else {
+        sockets.set(inode, fd);
+        saved.push(socket);
+      }
     }
   }
   if (sockets.size === 0) throw cannot(`pid ${root.pid} listens on no TCP port`);
-  const worker = {
-    ...{ id: 1, attempt: 1, mark: '', root, phase: 'serving' as const, everListened: true, failures: 0 },
-    ...{ lastEnd: null, isStandby: false },
-  };
+  const worker = seenWorker({ id: FIRST_WORKER, mark: '', root, phase: 'serving' });
   const recovery = newRecovery({
     ...{
       keeper: '',

@@ -91,7 +91,7 @@ export class Slot {
     this.#lifecycle = {
       ...this.#lifecycle,
       phase: serves ? 'serving' : phase,
-      everListened: everListened || this.#lifecycle.everListened,
+      everListened,
       failures,
       lastEnd,
     };

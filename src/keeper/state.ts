@@ -15,7 +15,7 @@ import type { Fd } from '../kernel/libc.js';
 import { tryLock } from '../kernel/lock.js';
 import { KEEPER_NAME } from '../model/keeper-name.js';
 import type { Phase, WorkerEnd } from './lifecycle.js';
-import { encodeRecovery, type Recovery } from './recovery.js';
+import { encodeBigint, type Recovery } from './recovery.js';
 import type { Stage } from './turnover.js';
 
 /** What a keeper writes down of itself, for `status` and for other keepers. */
@@ -148,10 +148,14 @@ export function lockName(name: string, files: StateFiles): Fd {
 
 /** Writes the state in one step, so that a reader never sees half of it. */
 export function writeState(files: StateFiles, state: KeeperState, recovery: Recovery): void {
-  const temporary = `${files.state}.${process.pid}`;
-  const text = JSON.stringify({ ...state, recovery: encodeRecovery(recovery) });
-  writeFileSync(temporary, `${text}\n`, { mode: 0o600 });
-  renameSync(temporary, files.state);
+  writeInOneStep(files.state, JSON.stringify({ ...state, recovery }, encodeBigint));
+}
+
+/** Writes a line as a file for this user alone. */
+export function writeInOneStep(path: string, line: string): void {
+  const temporary = `${path}.${process.pid}`;
+  writeFileSync(temporary, `${line}\n`, { mode: 0o600 });
+  renameSync(temporary, path);
 }
 
 /** Removes what a keeper leaves, its lock file last. */

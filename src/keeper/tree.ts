@@ -14,7 +14,7 @@ import {
   statusField,
 } from '../kernel/procfs.js';
 import { signalNumber } from '../model/signals.js';
-import { helpers } from './helpers.js';
+import { ownProcesses } from './own-processes.js';
 
 /** A process beyond doubt: numbers are used again, but not with the same start time. */
 export interface ProcessId {
@@ -174,7 +174,7 @@ export class WorkerTree {
     if (!this.#takesStrays()) return false;
     // Its environment is gone (titles are written over it) or closed to us; the filter it is under tells as well.
     if (seccompFilters(stat.pid) > this.#ownFilters) return true;
-    return this.#ownsOrphans && !this.#before.has(stat.pid) && !helpers.has(stat.pid);
+    return this.#ownsOrphans && !this.#before.has(stat.pid) && !ownProcesses.has(stat.pid);
   }
 }
 

@@ -1,16 +1,20 @@
 import type { UnixAddress } from '../model/address.js';
 import { close } from './fd.js';
-import { addressOf, check, declare, type Fd } from './libc.js';
+import { addressOf, check, declare, type Fd, lastErrno, SyscallError } from './libc.js';
 import { encodeSocketAddress } from './sockaddr.js';
 
 const socket = declare('int socket(int family, int type, int protocol)');
 const sendmsg = declare('intptr_t sendmsg(int fd, const void *message, int flags)');
+const recvmsg = declare('intptr_t recvmsg(int fd, void *message, int flags)');
 
 const AF_UNIX = 1;
 const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
 const MSG_NOSIGNAL = 0x4000;
+const MSG_TRUNC = 0x20;
+const MSG_CMSG_CLOEXEC = 0x40000000;
+const EAGAIN = 11;
 const CMSG_HEADER = 16;
 
 /**
@@ -54,4 +58,47 @@ function controlMessage(fds: readonly Fd[]): Buffer {
     control.writeInt32LE(fd, CMSG_HEADER + 4 * index);
   });
   return control;
+}
+
+/** What has come to a datagram socket. */
+export interface Datagram {
+  readonly text: string;
+  /** It was longer than there was room for. */
+  readonly isCut: boolean;
+  /** Control messages one after another, as cmsg(3) has them. Fds in them are ours now, close-on-exec. */
+  readonly control: Buffer;
+}
+
+/**
+ * Receives one datagram; undefined when none waits and the socket is non-blocking. `textMax`, `controlMax`: room in bytes.
+ *
+ * @throws {SyscallError} @see recvmsg(2)
+ */
+export function receiveDatagram(
+  from: Fd,
+  { textMax, controlMax }: { readonly textMax: number; readonly controlMax: number },
+): Datagram | undefined {
+  const text = Buffer.alloc(textMax);
+  const control = Buffer.alloc(controlMax);
+  const part = Buffer.alloc(16);
+  part.writeBigUInt64LE(addressOf(text), 0);
+  part.writeBigUInt64LE(BigInt(text.length), 8);
+  const message = Buffer.alloc(56);
+  message.writeBigUInt64LE(addressOf(part), 16);
+  message.writeBigUInt64LE(1n, 24);
+  message.writeBigUInt64LE(addressOf(control), 32);
+  message.writeBigUInt64LE(BigInt(control.length), 40);
+  const length = Number(recvmsg(from, message, MSG_CMSG_CLOEXEC));
+  if (length === -1) {
+    const errno = lastErrno();
+    if (errno === EAGAIN) return undefined;
+    throw new SyscallError('recvmsg', errno);
+  }
+  // What the message points to must live until here.
+  part.fill(0);
+  return {
+    text: text.toString('utf8', 0, length),
+    isCut: (message.readInt32LE(48) & MSG_TRUNC) !== 0,
+    control: control.subarray(0, Number(message.readBigUInt64LE(40))),
+  };
 }

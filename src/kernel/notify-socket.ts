@@ -1,21 +1,18 @@
 import { chownSync, fchmodSync, unlinkSync } from 'node:fs';
 import { close } from './fd.js';
-import { addressOf, check, declare, type Fd, lastErrno, SyscallError } from './libc.js';
+import { receiveDatagram } from './fd-passing.js';
+import { check, declare, type Fd } from './libc.js';
 import { encodeSocketAddress } from './sockaddr.js';
 import { SOL_SOCKET, setSocketOption } from './socket.js';
 
 const socket = declare('int socket(int family, int type, int protocol)');
 const bind = declare('int bind(int fd, const void *address, uint32_t length)');
-const recvmsg = declare('intptr_t recvmsg(int fd, void *message, int flags)');
 
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SO_PASSCRED = 16;
-const MSG_TRUNC = 0x20;
-const MSG_CMSG_CLOEXEC = 0x40000000;
-const EAGAIN = 11;
 
 /** systemd takes 4 KiB. */
 const TEXT_MAX = 16_384;
@@ -79,37 +76,10 @@ function giveFile(path: string, uid: number): void {
 export function receiveNotifications(fd: Fd): readonly Notification[] {
   const notifications: Notification[] = [];
   for (let reads = 0; reads < READS_MAX; reads++) {
-    const next = receive(fd);
-    if (next === 'none') break;
-    if (next !== undefined) notifications.push(next);
+    const next = receiveDatagram(fd, { textMax: TEXT_MAX, controlMax: CONTROL });
+    if (next === undefined) break;
+    const { text, isCut, control } = next;
+    if (!isCut) notifications.push({ pid: control.readInt32LE(16), uid: control.readUInt32LE(20), text });
   }
   return notifications;
-}
-
-function receive(fd: Fd): Notification | undefined | 'none' {
-  const text = Buffer.alloc(TEXT_MAX);
-  const control = Buffer.alloc(CONTROL);
-  const part = Buffer.alloc(16);
-  part.writeBigUInt64LE(addressOf(text), 0);
-  part.writeBigUInt64LE(BigInt(text.length), 8);
-  const message = Buffer.alloc(56);
-  message.writeBigUInt64LE(addressOf(part), 16);
-  message.writeBigUInt64LE(1n, 24);
-  message.writeBigUInt64LE(addressOf(control), 32);
-  message.writeBigUInt64LE(BigInt(control.length), 40);
-  const length = Number(recvmsg(fd, message, MSG_CMSG_CLOEXEC));
-  if (length === -1) {
-    const errno = lastErrno();
-    if (errno === EAGAIN) return 'none';
-    throw new SyscallError('recvmsg', errno);
-  }
-  // What the message points to must live until here.
-  part.fill(0);
-  const isCut = (message.readInt32LE(48) & MSG_TRUNC) !== 0;
-  if (isCut) return undefined;
-  return {
-    pid: control.readInt32LE(16),
-    uid: control.readUInt32LE(20),
-    text: text.toString('utf8', 0, length),
-  };
 }

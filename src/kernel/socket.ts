@@ -195,11 +195,10 @@ export function boundDevice(fd: Fd): string {
 /**
  * Connections in the accept queue of a listening TCP socket.
  *
- * @throws {SyscallError} EOPNOTSUPP for an MPTCP socket.
- * @see tcp(7) TCP_INFO: tcpi_unacked is sk_ack_backlog while listening (tcp_get_info() in net/ipv4/tcp.c)
+ * @throws {SyscallError} as `acceptQueue`.
  */
 export function acceptQueueLength(fd: Fd): number {
-  return socketOption(fd, IPPROTO_TCP, TCP_INFO, 32).readUInt32LE(24);
+  return acceptQueue(fd).length;
 }
 
 /** The accept queue of a listening socket. */

@@ -7,7 +7,7 @@ import { startLoad } from '../support/load.js';
 import { testNeeding } from '../support/needing.js';
 import { freePort } from '../support/ports.js';
 import { isAlive, listeners } from '../support/proc.js';
-import { goHttp, javaHttp, nginx, nodeHttp, pythonHttp, staticHttp } from '../support/servers.js';
+import { goHttp, javaHttp, nginx, nodeHttp, pythonHttp, staticHttp, trap } from '../support/servers.js';
 import { until } from '../support/wait.js';
 import { expectNothingFailed, reloaded, settled } from './reloads.js';
 
@@ -82,40 +82,24 @@ test('binds that a server makes while no keeper lives wait for the next one, and
 
 test('a standby stays parked while no keeper lives, and serves when its time comes', async () => {
   const port = await freePort();
-  const first = startKeeper(nodeHttp.command(port), { flags: ['--standby'] });
-  await first.untilState('a parked standby', ({ workers }) =>
-    workers.some(({ phase }) => phase === 'parked'),
-  );
-  const standby = first.state().workers.find(({ phase }) => phase === 'parked')?.pid;
+  const { first, standby } = await startStandby(port);
   await killed(first);
   const keeper = successor(first, nodeHttp.command(port), ['--standby']);
   await keeper.process.line(/took over the server/);
-  await keeper.untilState('the same standby', ({ workers }) =>
-    workers.some(({ phase, pid }) => phase === 'parked' && pid === standby),
-  );
-  process.kill(keeper.worker(), 'SIGKILL');
-  await keeper.process.line(new RegExp(`pid ${standby}, which was standing by, serves now`));
+  await expectStandIn(keeper, standby);
   expect(await bodyOf(port)).not.toBe('');
 });
 
 test('a call that the keeper had received and not written down when it was killed is found and answered', async () => {
   const port = await freePort();
-  const first = startKeeper(nodeHttp.command(port), { flags: ['--standby'] });
-  await first.untilState('a parked standby', ({ workers }) =>
-    workers.some(({ phase }) => phase === 'parked'),
-  );
-  const standby = first.state().workers.find(({ phase }) => phase === 'parked')?.pid;
+  const { first, standby } = await startStandby(port);
   await killed(first);
   const file = join(first.env.HOLDFAST_STATE_DIR, 'app.json');
   const state = JSON.parse(readFileSync(file, 'utf8'));
   for (const notifier of state.recovery.notifiers) notifier.pending = [];
   writeFileSync(file, JSON.stringify(state));
   const keeper = successor(first, nodeHttp.command(port), ['--standby']);
-  await keeper.untilState('the same standby', ({ workers }) =>
-    workers.some(({ phase, pid }) => phase === 'parked' && pid === standby),
-  );
-  process.kill(keeper.worker(), 'SIGKILL');
-  await keeper.process.line(new RegExp(`pid ${standby}, which was standing by, serves now`));
+  await expectStandIn(keeper, standby);
   expect(await bodyOf(port)).toContain(`pid ${standby}`);
 });
 
@@ -253,6 +237,20 @@ test('run --replace with another command reloads the server', async () => {
   await expectNothingFailed(load.stop());
 });
 
+testNeeding('cc')('run --replace is refused by a keeper that is stopping, which stops on', async () => {
+  const port = await freePort();
+  const { command } = trap('ignore-sigterm');
+  const first = startKeeper(command(port), { flags: ['--stop-timeout', '3s'] });
+  await first.holding();
+  first.process.kill('SIGTERM');
+  await first.process.line(/stopping with SIGTERM/);
+  const keeper = successor(first, command(port), ['--replace']);
+  expect(await keeper.process.end()).toEqual({ code: 2, signal: null });
+  expect(keeper.process.stderr).toContain('the keeper is stopping');
+  expect(await first.process.end()).toEqual({ code: 137, signal: null });
+  expect(first.process.stderr).not.toContain('a fault of holdfast');
+});
+
 test('run --replace without a keeper that runs starts the server', async () => {
   const port = await freePort();
   const keeper = startKeeper(nodeHttp.command(port), { flags: ['--replace'] });
@@ -286,6 +284,24 @@ test('the stop of a server that was taken over ends everything', async () => {
   expect(isAlive(holder)).toBe(false);
   expect(listeners(port)).toEqual([]);
 });
+
+/** A keeper with a server and a standby that waits. */
+async function startStandby(port: number): Promise<{ first: RunningKeeper; standby: number }> {
+  const first = startKeeper(nodeHttp.command(port), { flags: ['--standby'] });
+  const { workers } = await first.untilState('a parked standby', (state) =>
+    state.workers.some(({ phase }) => phase === 'parked'),
+  );
+  return { first, standby: workers.find(({ phase }) => phase === 'parked')?.pid ?? 0 };
+}
+
+/** The very standby waits still, and serves when the server is killed. */
+async function expectStandIn(keeper: RunningKeeper, standby: number): Promise<void> {
+  await keeper.untilState('the same standby', ({ workers }) =>
+    workers.some(({ phase, pid }) => phase === 'parked' && pid === standby),
+  );
+  process.kill(keeper.worker(), 'SIGKILL');
+  await keeper.process.line(new RegExp(`pid ${standby}, which was standing by, serves now`));
+}
 
 /** Answers 200; at /bind it listens on a second port first. */
 function secondPort(port: number, second: number): readonly string[] {

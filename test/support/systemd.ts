@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { close } from '../../src/kernel/fd.js';
-import { addressOf, declare, type Fd } from '../../src/kernel/libc.js';
+import { receiveDatagram } from '../../src/kernel/fd-passing.js';
+import type { Fd } from '../../src/kernel/libc.js';
 import { openNotifySocket } from '../../src/kernel/notify-socket.js';
 import { Poller } from '../../src/kernel/poller.js';
 import { type KeeperOptions, type RunningKeeper, startKeeper } from './keeper.js';
@@ -25,9 +26,6 @@ export interface Systemd {
   startKeeper(command: readonly string[], options?: KeeperOptions): RunningKeeper;
 }
 
-const recvmsg = declare('intptr_t recvmsg(int fd, void *message, int flags)');
-
-const MSG_CMSG_CLOEXEC = 0x40000000;
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
 
@@ -102,27 +100,16 @@ export function startSystemd(): Systemd {
 
 /** One datagram with its fds. The socket has one. @see unix(7), cmsg(3) */
 function receive(socket: Fd): { readonly text: string; readonly fds: readonly Fd[] } {
-  const text = Buffer.alloc(4_096);
-  const control = Buffer.alloc(256);
-  const part = Buffer.alloc(16);
-  part.writeBigUInt64LE(addressOf(text), 0);
-  part.writeBigUInt64LE(BigInt(text.length), 8);
-  const message = Buffer.alloc(56);
-  message.writeBigUInt64LE(addressOf(part), 16);
-  message.writeBigUInt64LE(1n, 24);
-  message.writeBigUInt64LE(addressOf(control), 32);
-  message.writeBigUInt64LE(BigInt(control.length), 40);
-  const length = Number(recvmsg(socket, message, MSG_CMSG_CLOEXEC));
-  if (length === -1) throw new Error('nothing to receive');
-  part.fill(0);
+  const datagram = receiveDatagram(socket, { textMax: 4_096, controlMax: 256 });
+  if (datagram === undefined) throw new Error('nothing to receive');
+  const { text, control } = datagram;
   const fds: Fd[] = [];
-  const end = Number(message.readBigUInt64LE(40));
-  for (let at = 0; at + 16 <= end; ) {
+  for (let at = 0; at + 16 <= control.length; ) {
     const size = Number(control.readBigUInt64LE(at));
     if (control.readInt32LE(at + 8) === SOL_SOCKET && control.readInt32LE(at + 12) === SCM_RIGHTS) {
       for (let fd = at + 16; fd + 4 <= at + size; fd += 4) fds.push(control.readInt32LE(fd));
     }
     at += Math.ceil(size / 8) * 8;
   }
-  return { text: text.toString('utf8', 0, length), fds };
+  return { text, fds };
 }

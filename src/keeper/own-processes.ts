@@ -1,7 +1,7 @@
 const pids = new Set<number>();
 
 /** Processes that a keeper starts for itself: no server's, and Node itself waits for their end. */
-export const helpers = {
+export const ownProcesses = {
   add: (pid: number | undefined): void => {
     if (pid !== undefined) pids.add(pid);
   },
