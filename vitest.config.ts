@@ -8,7 +8,7 @@ const config: ViteUserConfig = defineConfig({
     // Processes, not threads: tests change what a process has once (its filter, its signals, its namespaces).
     pool: 'forks',
     maxWorkers: 3,
-    testTimeout: 30_000,
+    testTimeout: 90_000,
     hookTimeout: 120_000,
     teardownTimeout: 10_000,
   },

@@ -78,7 +78,7 @@ export function main(args: readonly string[]): Promise<void> {
 
 async function measure(rounds: number, entries: number): Promise<Omit<TimeWaitFigures, keyof Circumstances>> {
   const { destroyLeftovers } = await load<typeof import('../src/kernel/sock-destroy.js')>('sock-destroy');
-  const sockets = await load<Sockets>('lab-socket');
+  const sockets = await load<Sockets>('socket-calls');
   const calls = Object.fromEntries(
     CALLS.map((call) => [call, { none: [], many: [], 'none again': [] }]),
   ) as unknown as Record<Call, Record<Filling, number[]>>;
@@ -103,7 +103,7 @@ async function measure(rounds: number, entries: number): Promise<Omit<TimeWaitFi
   return { rounds, entries, calls, memory };
 }
 
-type Sockets = typeof import('../src/kernel/lab-socket.js');
+type Sockets = typeof import('../src/kernel/socket-calls.js');
 
 function load<T>(name: string): Promise<T> {
   return import(pathToFileURL(fromProject('dist', 'kernel', `${name}.js`)).href) as Promise<T>;

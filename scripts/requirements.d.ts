@@ -23,6 +23,16 @@ export type Requirement =
   | 'start_server'
   | 'bwrap'
   | 'sudo'
+  | 'ssh'
+  | 'sshd'
+  | 'rshd'
+  | 'netkitRshd'
+  | 'inetd'
+  | 'chromium'
+  | 'ansible'
+  | 'pdsh'
+  | 'clush'
+  | 'parallel-ssh'
   | 'bash'
   | 'zsh'
   | 'fish';
@@ -37,6 +47,7 @@ export const requirements: Readonly<
       readonly binary: string;
       readonly files?: readonly string[];
       readonly service?: string;
+      readonly unpacked?: string;
     }
   >
 >;
@@ -47,6 +58,7 @@ export function pathOf(name: Requirement): string | undefined;
 export function missing(names?: readonly Requirement[]): Requirement[];
 export function packagesOf(names: readonly Requirement[]): string[];
 export function installLine(names: readonly Requirement[]): string;
+export function unpackLine(names: readonly Requirement[], folder?: string): string | undefined;
 export function nodePathOf(name: NodeVersion): string | undefined;
 export function missingNodes(): NodeVersion[];
 export function npmArguments(folder?: string): string[];

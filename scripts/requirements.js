@@ -5,7 +5,10 @@ import { accessSync, constants, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** By the name that tests use. `files`: one of them must exist too. `service`: the unit that the package would enable. */
+/**
+ * By the name that tests use. `files`: one of them must exist too. `service`: the unit that the package would enable. `unpacked`: where
+ * the binary is in its package, which is not installed.
+ */
 export const requirements = {
   nginx: { packages: ['nginx'], binary: 'nginx', service: 'nginx' },
   gunicorn: { packages: ['gunicorn'], binary: 'gunicorn' },
@@ -40,6 +43,17 @@ export const requirements = {
   start_server: { packages: ['libserver-starter-perl'], binary: 'start_server' },
   bwrap: { packages: ['bubblewrap'], binary: 'bwrap' },
   sudo: { packages: ['sudo'], binary: 'sudo' },
+  ssh: { packages: ['openssh-client'], binary: 'ssh' },
+  sshd: { packages: ['openssh-server'], binary: 'sshd', service: 'ssh' },
+  rshd: { packages: ['rsh-redone-server'], binary: 'in.rshd' },
+  // Its package cannot be installed beside the one of rshd: it is only unpacked.
+  netkitRshd: { packages: ['rsh-server'], binary: 'in.rshd', unpacked: 'usr/sbin/in.rshd' },
+  inetd: { packages: ['openbsd-inetd'], binary: 'inetd', service: 'openbsd-inetd' },
+  chromium: { packages: ['chromium'], binary: 'chromium' },
+  ansible: { packages: ['ansible-core'], binary: 'ansible-playbook' },
+  pdsh: { packages: ['pdsh'], binary: 'pdsh' },
+  clush: { packages: ['clustershell'], binary: 'clush' },
+  'parallel-ssh': { packages: ['pssh'], binary: 'parallel-ssh' },
   bash: { packages: ['bash'], binary: 'bash' },
   zsh: { packages: ['zsh'], binary: 'zsh' },
   fish: { packages: ['fish'], binary: 'fish' },
@@ -47,6 +61,8 @@ export const requirements = {
 
 /** The other Node versions that the tests run, as npm aliases of the packages that hold the binaries. */
 export const nodeVersions = { node22: '22.23.3', node24: '24.21.0' };
+
+const unpackedFolder = fileURLToPath(new URL('../.cache/unpacked/', import.meta.url));
 
 export const nodesFolder = fileURLToPath(new URL('../.cache/nodes/', import.meta.url));
 
@@ -56,7 +72,8 @@ const folders = ['/usr/bin', '/usr/sbin', '/bin', '/sbin', ...(process.env.PATH 
 
 /** The absolute path of a requirement's binary, or undefined when any part of the requirement is missing. */
 export function pathOf(name) {
-  const { binary, files } = requirements[name];
+  const { binary, files, unpacked } = requirements[name];
+  if (unpacked !== undefined) return [join(unpackedFolder, unpacked)].find(canExecute);
   if (files !== undefined && !files.some((file) => canRead(file))) return undefined;
   return folders
     .filter((folder) => folder.startsWith('/'))
@@ -71,12 +88,28 @@ export function missing(names = Object.keys(requirements)) {
 
 /** The Debian packages that bring the named requirements, each once, in the order of the table. */
 export function packagesOf(names) {
+  return packages(names.filter((name) => requirements[name].unpacked === undefined));
+}
+
+function packages(names) {
   return [...new Set(names.flatMap((name) => requirements[name].packages))];
 }
 
 /** The one line that installs the named requirements. */
 export function installLine(names) {
-  return `sudo apt-get install --no-install-recommends ${packagesOf(names).join(' ')}`;
+  const installed = packagesOf(names);
+  const line = `sudo apt-get install --no-install-recommends ${installed.join(' ')}`;
+  return [...(installed.length > 0 ? [line] : []), unpackLine(names, '.cache/unpacked')]
+    .filter((part) => part !== undefined)
+    .join('; ');
+}
+
+/** The one line that unpacks those of the named requirements whose packages are not installed; undefined when there are none. */
+export function unpackLine(names, folder = unpackedFolder) {
+  const all = packages(names.filter((name) => requirements[name].unpacked !== undefined));
+  if (all.length === 0) return undefined;
+  const each = all.map((name) => `dpkg -x ${name}_*.deb .`);
+  return `(mkdir -p ${folder} && cd ${folder} && apt-get download ${all.join(' ')} && ${each.join(' && ')})`;
 }
 
 /** The absolute path of node22 or node24, or undefined when exactly that version is not installed. */

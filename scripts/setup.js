@@ -15,6 +15,7 @@ import {
   npmArguments,
   packagesOf,
   requirements,
+  unpackLine,
 } from './requirements.js';
 
 /** Debian asks this program before a package's script starts a service; 101 means: not allowed. */
@@ -70,10 +71,17 @@ async function setUpNodes() {
 async function installMissing() {
   const names = missing(); // asked again: another setup may have held the lock and done it
   if (names.length === 0) return;
-  say(`installing ${packagesOf(names).join(' ')}`);
   await apt('update');
+  const unpack = unpackLine(names);
+  if (unpack !== undefined) {
+    say(`unpacking, ${unpack}`);
+    await run('/bin/sh', ['-c', unpack]);
+  }
+  const installed = names.filter((name) => requirements[name].unpacked === undefined);
+  if (installed.length === 0) return;
+  say(`installing ${packagesOf(installed).join(' ')}`);
   // One package that this release does not have would keep back all the others, so then each is tried alone.
-  if (!(await install(names))) for (const name of names) await install([name]);
+  if (!(await install(installed))) for (const name of installed) await install([name]);
 }
 
 async function install(names) {

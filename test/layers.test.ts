@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -28,7 +28,7 @@ test('imports point down, and only the kernel layer calls the kernel', () => {
 test('every relative import is a file of src', () => {
   const files = new Set(sourceFiles());
   const arrows = sourceFiles().flatMap((file) => arrowsOf(file, readFileSync(join(source, file), 'utf8')));
-  const unknown = arrows.filter(({ to }) => to.includes('.ts') && !files.has(to));
+  const unknown = arrows.filter(({ to }) => /\.tsx?$/.test(to) && !files.has(to));
   expect(unknown).toEqual([]);
 });
 
@@ -75,6 +75,8 @@ const BAD: readonly Arrow[] = [
   { from: 'index.ts', to: 'cli/run.ts' },
   { from: 'explain.ts', to: 'cli/why.ts' },
   { from: 'closing/x.ts', to: 'diagnosis/why.ts' },
+  { from: 'watch/x.ts', to: 'keeper/state.ts' },
+  { from: 'watch/x.ts', to: 'cli/watch-terminal.tsx' },
   { from: 'diagnosis/x.ts', to: 'explain.ts' },
   { from: 'keeper/x.ts', to: '../test/support/ports.js' },
 ];
@@ -96,6 +98,7 @@ const GOOD: readonly Arrow[] = [
   { from: 'kernel/x.ts', to: 'koffi' },
   { from: 'kernel/x.ts', to: 'node:fs' },
   { from: 'cli/x.ts', to: 'index.ts' },
+  { from: 'cli/x.tsx', to: 'watch/sampler.ts' },
   { from: 'index.ts', to: 'keeper/keeper.ts' },
   { from: 'explain.ts', to: 'diagnosis/explain.ts' },
   { from: 'graceful.ts', to: 'closing/watch.ts' },
@@ -111,7 +114,7 @@ for (const arrow of GOOD) {
 
 /** What is wrong with an import; undefined when nothing is. */
 function faultOf({ from, to }: Arrow): string | undefined {
-  const why = to.endsWith('.ts') && !to.startsWith('..') ? whyNotFile(from, to) : whyNotPackage(from, to);
+  const why = /\.tsx?$/.test(to) && !to.startsWith('..') ? whyNotFile(from, to) : whyNotPackage(from, to);
   return why === undefined ? undefined : `${from} imports ${to}: ${why}`;
 }
 
@@ -153,7 +156,7 @@ function folderOf(file: string): string {
 }
 
 function sourceFiles(): readonly string[] {
-  return readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+  return readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((file) => /\.tsx?$/.test(file));
 }
 
 /** Static, dynamic and type imports, exports from, and files that a thread runs. */
@@ -168,5 +171,6 @@ function arrowsOf(file: string, text: string): readonly Arrow[] {
 function targetOf(file: string, name: string): string {
   if (!name.startsWith('.')) return name;
   const path = normalize(join(dirname(file), name));
-  return path.startsWith('..') ? path : path.replace(/\.js$/, '.ts');
+  if (path.startsWith('..')) return path;
+  return path.replace(/\.js$/, existsSync(join(source, path.replace(/\.js$/, '.tsx'))) ? '.tsx' : '.ts');
 }

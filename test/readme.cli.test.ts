@@ -104,67 +104,86 @@ test(
   INSTALL_MS,
 );
 
-testNeeding('netns')('the installed commands do what the README says', async () => {
-  const netns = await openNetns();
-  const [
-    simple,
-    reload,
-    workers,
-    scale,
-    look,
-    adopt,
-    listen,
-    doctor,
-    why,
-    predict,
-    lab,
-    watched,
-    watch,
-    systemd,
-  ] = blocksUnder('Commands', 'sh');
-  const folder = temporaryFolder();
-  copyServer(folder);
-  const keeper = await startBlock(simple, { cwd: folder, netns });
-  expect(await runBlock(reload, { cwd: folder, netns })).toMatchObject({
-    code: 0,
-    stdout: expect.stringMatching(/^generation 2 has taken over/),
-  });
-  const { code, stdout } = await runBlock(look, { cwd: folder, netns });
-  expect(code).toBe(0);
-  expect(stdout).toContain('  127.0.0.1:8080  served, 0 waiting\n');
-  expect((await keeper.end()).code).toBe(143);
-  const several = await startBlock(workers, { cwd: folder, netns });
-  const scaled = await runBlock(scale, { cwd: folder, netns });
-  expect(scaled).toMatchObject({ code: 0, stdout: 'scaled to 4\n' });
-  await interrupt(several);
-  const bare = start(netns.command([process.execPath, 'server.js']), { cwd: folder, env });
-  await bare.listening(8080);
-  const adopted = await startBlock(adopt, {
-    ...{ cwd: folder, netns, line: /took over the server, pid \d+, and 127\.0\.0\.1:8080/ },
-  });
-  await bare.stop();
-  await adopted.line(/is served again/);
-  await interrupt(adopted);
-  const shop = await startBlock(listen, { cwd: folder, netns });
-  const shops = await run(netns.command(['holdfast', 'status', 'shop']), { cwd: folder, env });
-  expect(shops.stdout).toMatch(/^shop: serving/);
-  await interrupt(shop);
-  expect((await runBlock(doctor, { cwd: folder, netns })).stdout).toContain('holdfast run works here');
-  const free = await runBlock(why, { cwd: folder, netns });
-  expect(free).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Port 8080 is free/) });
-  expect((await runBlock(predict, { cwd: folder, netns })).stdout).toContain('would succeed [port-free]');
-  const tried = await runBlock(lab, { cwd: folder, netns });
-  expect(tried.code).toBe(0);
-  expect(tried.stdout).toMatch(/Q-f: .*\n {2}does not hold here/);
-  expect(tried.stdout).toContain('model and kernel disagree in 0');
-  const unit = await runBlock(systemd, { cwd: folder, netns });
-  expect(unit).toMatchObject({ code: 0, stdout: expect.stringMatching(/^# shop\.service\n/) });
-  const logged = await startBlock(watched, { cwd: folder, netns });
-  const told = await runBlock(watch, { cwd: folder, netns });
-  expect(told).toMatchObject({ code: 0, stderr: '' });
-  expect(told.stdout).toMatch(/Z started, pid \d+\n.*Z keeps 127\.0\.0\.1:8080 for pid \d+\n.*8080/s);
-  await interrupt(logged);
-});
+testNeeding('netns')(
+  'the installed commands do what the README says',
+  async () => {
+    const netns = await openNetns();
+    const [
+      simple,
+      reload,
+      workers,
+      scale,
+      look,
+      adopt,
+      listen,
+      doctor,
+      why,
+      sockets,
+      port,
+      fan,
+      fleet,
+      predict,
+      lab,
+      watched,
+      watch,
+      systemd,
+    ] = blocksUnder('Commands', 'sh');
+    const folder = temporaryFolder();
+    copyServer(folder);
+    const keeper = await startBlock(simple, { cwd: folder, netns });
+    expect(await runBlock(reload, { cwd: folder, netns })).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^generation 2 has taken over/),
+    });
+    const { code, stdout } = await runBlock(look, { cwd: folder, netns });
+    expect(code).toBe(0);
+    expect(stdout).toContain('  127.0.0.1:8080  served, 0 waiting\n');
+    expect((await keeper.end()).code).toBe(143);
+    const several = await startBlock(workers, { cwd: folder, netns });
+    const scaled = await runBlock(scale, { cwd: folder, netns });
+    expect(scaled).toMatchObject({ code: 0, stdout: 'scaled to 4\n' });
+    await interrupt(several);
+    const bare = start(netns.command([process.execPath, 'server.js']), { cwd: folder, env });
+    await bare.listening(8080);
+    const adopted = await startBlock(adopt, {
+      ...{ cwd: folder, netns, line: /took over the server, pid \d+, and 127\.0\.0\.1:8080/ },
+    });
+    await bare.stop();
+    await adopted.line(/is served again/);
+    await interrupt(adopted);
+    const shop = await startBlock(listen, { cwd: folder, netns });
+    const shops = await run(netns.command(['holdfast', 'status', 'shop']), { cwd: folder, env });
+    expect(shops.stdout).toMatch(/^shop: serving/);
+    await interrupt(shop);
+    expect((await runBlock(doctor, { cwd: folder, netns })).stdout).toContain('holdfast run works here');
+    const free = await runBlock(why, { cwd: folder, netns });
+    expect(free).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Port 8080 is free/) });
+    const seen = await runBlock(sockets, { cwd: folder, netns });
+    expect(seen).toMatchObject({ code: 0, stdout: expect.stringMatching(/^[\dT:.-]+Z .+\n$/) });
+    const reserved = await runBlock(port, { cwd: folder, netns });
+    expect(reserved).toMatchObject({ code: 0, stdout: expect.stringMatching(/^the tests have port \d+\n$/) });
+    const hosts = await runBlock(fan, { cwd: folder, netns });
+    expect(hosts).toMatchObject({ code: 0, stdout: '20 hosts: web[01-06,08-20],db1\n' });
+    const batches = await runBlock(fleet, { cwd: folder, netns });
+    expect(batches).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/\nbatch 10 of 10: web\[19-20\]\n$/),
+    });
+    expect((await runBlock(predict, { cwd: folder, netns })).stdout).toContain('would succeed [port-free]');
+    const tried = await runBlock(lab, { cwd: folder, netns });
+    expect(tried.code).toBe(0);
+    expect(tried.stdout).toMatch(/Q-f: .*\n {2}does not hold here/);
+    expect(tried.stdout).toContain('model and kernel disagree in 0');
+    const unit = await runBlock(systemd, { cwd: folder, netns });
+    expect(unit).toMatchObject({ code: 0, stdout: expect.stringMatching(/^# shop\.service\n/) });
+    const logged = await startBlock(watched, { cwd: folder, netns });
+    const told = await runBlock(watch, { cwd: folder, netns });
+    expect(told).toMatchObject({ code: 0, stderr: '' });
+    expect(told.stdout).toMatch(/Z started, pid \d+\n.*Z keeps 127\.0\.0\.1:8080 for pid \d+\n.*8080/s);
+    await interrupt(logged);
+  },
+  120_000,
+);
 
 testNeeding('netns')('the file of several apps is one that up and down take', async () => {
   const netns = await openNetns();
@@ -210,10 +229,15 @@ test('the examples of the library compile and run', async () => {
   cpSync(join(prefix, 'lib/node_modules/holdfast'), join(folder, 'node_modules/holdfast'), {
     recursive: true,
   });
-  const [example, diagnosis] = blocksUnder('Library', 'js');
+  const [example, diagnosis, ports] = blocksUnder('Library', 'js');
+  const [reserving, connecting] = blocksOf(readFileSync(join(project, 'docs/ports.md'), 'utf8'), 'js');
+  const [fanning, fleet] = blocksOf(readFileSync(join(project, 'docs/fan.md'), 'utf8'), 'js');
   const [using] = blocksUnder('Library', 'ts');
   const [short] = blocksOf(readFileSync(join(project, 'docs/keeper.md'), 'utf8'), 'js');
-  for (const [name, block] of Object.entries({ example, diagnosis, using, short })) {
+  for (const [name, block] of Object.entries({
+    ...{ example, diagnosis, ports, using, short },
+    ...{ reserving, connecting, fanning, fleet },
+  })) {
     expect(block?.code).toContain("from 'holdfast'");
     writeFileSync(join(folder, `${name}.ts`), block?.code ?? '');
   }
@@ -233,6 +257,8 @@ test('the examples of the library compile and run', async () => {
 
   const holder = start([process.execPath, 'server.js'], { cwd: folder, env: { ...env, PORT: String(port) } });
   await holder.listening(port);
+  const connected = await node('connecting.js');
+  expect(connected).toEqual({ code: 0, stdout: `to ${port}\n`, stderr: '' });
   const [preload, graceful] = blocksUnder('Library', 'sh');
   const dying = await run(shellCommand(preload), { cwd: folder, env: { ...env, PORT: String(port) } });
   expect(dying.stderr).toContain(`(pid ${holder.pid})`);
@@ -243,6 +269,11 @@ test('the examples of the library compile and run', async () => {
   expect(three.stdout).toContain('What a bind does');
   expect(three.stdout).toMatch(/yes 1\ntrue\n$/);
   await holder.end();
+
+  expect(await node('ports.js')).toEqual({ code: 0, stdout: 'from 127.0.0.2 to true\n', stderr: '' });
+  const reserved = await node('reserving.js');
+  expect(reserved).toMatchObject({ code: 0, stderr: '' });
+  expect(reserved.stdout).toMatch(/^\d+ 21\d{3} 21\d{3} 21\d{3}\nreserved for (60000|59\d{3}) ms more\n$/);
 
   const leaving = start(shellCommand(graceful), { cwd: folder, env: { ...env, PORT: String(port) } });
   await leaving.listening(port);
@@ -270,9 +301,17 @@ test('every command line of the README was run', () => {
   expect(blocksOf(readme).filter(({ language }) => !known.includes(language))).toEqual([]);
 });
 
-const PAGES = ['keeper', 'monitoring', 'graceful', 'up', 'systemd', 'containers'].map(
-  (name) => `docs/${name}.md`,
-);
+const PAGES = [
+  'keeper',
+  'monitoring',
+  'graceful',
+  'up',
+  'systemd',
+  'containers',
+  'ports',
+  'fan',
+  'closing',
+].map((name) => `docs/${name}.md`);
 for (const page of ['README.md', 'CHANGELOG.md', ...PAGES]) {
   test(`every link of ${page} to a file leads somewhere`, () => {
     const text = readFileSync(join(project, page), 'utf8');
@@ -342,7 +381,18 @@ function copyProject({ packages = true } = {}): string {
   mkdirSync(join(project, '.cache'), { recursive: true });
   const folder = mkdtempSync(join(project, '.cache/readme-test-'));
   copies.push(folder);
-  for (const name of ['src', 'test', 'bench', 'scripts', 'examples', 'docs', 'scenarios', 'schema', '.ci'])
+  for (const name of [
+    'src',
+    'web',
+    'test',
+    'bench',
+    'scripts',
+    'examples',
+    'docs',
+    'scenarios',
+    'schema',
+    '.ci',
+  ])
     cpSync(join(project, name), join(folder, name), { recursive: true });
   for (const name of FILES) cpSync(join(project, name), join(folder, name));
   if (!packages) return folder;

@@ -4,9 +4,10 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { temporaryFolder } from '../../test/support/temporary.js';
 import { until } from '../../test/support/wait.js';
+import { installPackages, packagesFolder } from '../support/packages.js';
 import { freePort, pathOf } from '../support/plain.js';
 import { run, type Started, start } from '../support/process.js';
-import { benchFolder, fromProject } from '../support/project.js';
+import { fromProject } from '../support/project.js';
 import { type Kept, whenAnswering } from './kept.js';
 
 /** One server in one of the ways to run it. */
@@ -36,8 +37,8 @@ export const HOLDFAST = 'holdfast run';
 const httpJs = fromProject('bench', 'servers', 'http.js');
 const clusterJs = fromProject('bench', 'servers', 'cluster.js');
 const holdfastMain = fromProject('dist', 'cli', 'main.cjs');
-const pm2Folder = join(benchFolder, `pm2-${PM2_VERSION}`);
-const pm2Main = join(pm2Folder, 'node_modules', 'pm2', 'bin', 'pm2');
+const PM2 = [`pm2@${PM2_VERSION}`];
+const pm2Main = join(packagesFolder(PM2), 'node_modules', 'pm2', 'bin', 'pm2');
 
 export const nodeServer: ServerCommand = (port, work) => [
   process.execPath,
@@ -207,9 +208,5 @@ export const HOLDS: RegExp = /keeps .* for pid/;
 
 /** Installs pm2 unless it is there. @throws Error with npm's words. */
 export async function installPm2(): Promise<void> {
-  if (existsSync(pm2Main)) return;
-  const options = ['--no-audit', '--no-fund', '--no-update-notifier', '--ignore-scripts', '--save-exact'];
-  await run(['npm', 'install', '--prefix', pm2Folder, ...options, `pm2@${PM2_VERSION}`], {
-    timeoutMs: 300_000,
-  });
+  await installPackages(PM2);
 }

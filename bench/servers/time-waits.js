@@ -11,7 +11,7 @@ import {
   listenWith,
   openSocket,
   setOption,
-} from '../../dist/kernel/lab-socket.js';
+} from '../../dist/kernel/socket-calls.js';
 
 const [port, count] = process.argv.slice(2).map(Number);
 const CLIENT_PORTS = 50_000;

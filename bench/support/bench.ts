@@ -15,6 +15,8 @@ export interface Bench<F> {
   readonly defaultRounds: number;
   /** Whether it measures in namespaces of its own. */
   readonly isSandboxed: boolean;
+  /** Installs what it compares with, while there is a network. */
+  prepare?(): Promise<void>;
   measure(rounds: number, isSmall: boolean): Promise<F>;
   describe(figures: F): string;
 }
@@ -38,6 +40,7 @@ export async function runBench<F>(bench: Bench<F>, args: readonly string[]): Pro
   if (!/^[1-9]\d*$/.test(values.rounds)) throw new Error(`--rounds is a whole number, not ${values.rounds}`);
   if (!values.told && !isInSandbox()) {
     needs(bench.needs);
+    await bench.prepare?.();
     if (bench.isSandboxed) {
       runInSandbox(bench.name, args);
       return;

@@ -50,4 +50,6 @@ const VERSION_OPTION: Partial<Record<Requirement, string>> = {
   ss: '-V',
   lsof: '-v',
   fuser: '-V',
+  pdsh: '-V',
+  ssh: '-V',
 };

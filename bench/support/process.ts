@@ -12,6 +12,8 @@ export interface Started {
   readonly child: ChildProcess;
   /** When the process itself has ended. */
   readonly exited: Promise<unknown>;
+  /** When it has said all, too. */
+  readonly closed: Promise<unknown>;
   readonly stdout: readonly string[];
   readonly stderr: readonly string[];
   /** A line of stdout or stderr. @throws Error with all output when the process ends, or the time is over, without it. */
@@ -29,6 +31,8 @@ export interface LineOptions {
 export interface StartOptions {
   readonly env?: Readonly<Record<string, string>> | undefined;
   readonly cwd?: string | undefined;
+  /** Whether it has an input, which ends with the bench. Default false. */
+  readonly hasInput?: boolean | undefined;
 }
 
 /** Starts a program and keeps what it says. Ends with the bench at the latest, with everything that came from it. */
@@ -106,13 +110,13 @@ class Process implements Started {
   #ended = false;
   #silent = false;
 
-  constructor(command: readonly string[], { env, cwd }: StartOptions) {
+  constructor(command: readonly string[], { env, cwd, hasInput }: StartOptions) {
     const [program = '', ...args] = command;
     this.#command = command;
     this.child = spawn(program, args, {
       cwd,
       env: { ...process.env, ...env, [MARK]: this.#mark },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: [hasInput ? 'pipe' : 'ignore', 'pipe', 'pipe'],
     });
     this.exited = once(this.child, 'exit');
     this.closed = once(this.child, 'close');

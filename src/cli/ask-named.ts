@@ -1,18 +1,30 @@
+import { join } from 'node:path';
 import { errorCode, HoldfastError } from '../errors.js';
 import { askKeeper } from '../keeper/control.js';
-import { checkName, type KeeperState, readState, stateFiles } from '../keeper/state.js';
+import {
+  checkName,
+  type KeeperState,
+  otherStateDirectories,
+  readState,
+  stateFiles,
+} from '../keeper/state.js';
 import { isAlive, type ProcessId } from '../keeper/tree.js';
 import { workingDirectory } from '../kernel/directory.js';
 import { formatDuration } from '../model/duration.js';
 import { defaultName } from '../model/keeper-name.js';
 
 /**
- * Asks the keeper of that name to do something. `timeoutMs` 0: waits however long it takes.
+ * Asks the keeper of that name to do something. `timeoutMs` 0: waits however long it takes, until `signal`.
  *
  * @throws {HoldfastError} ERR_HOLDFAST_NOT_RUNNING. ERR_HOLDFAST_CONTROL: it said no.
  */
-export async function askNamed(name: string, path: string, timeoutMs?: number): Promise<unknown> {
-  return ofNamed(name, () => askKeeper(stateFiles(name).control, 'POST', path, timeoutMs));
+export async function askNamed(
+  name: string,
+  path: string,
+  timeoutMs?: number,
+  signal?: AbortSignal,
+): Promise<unknown> {
+  return ofNamed(name, () => askKeeper(stateFiles(name).control, 'POST', path, timeoutMs, signal));
 }
 
 /** Does the work, and names the keeper when it fails because that does not run. */
@@ -30,9 +42,21 @@ export function keeperName(given: string | undefined): string {
 }
 
 export function notRunning(name: string, cause?: unknown): HoldfastError {
-  const left = leftServer(readState(stateFiles(name).state));
+  const left = leftServer(readState(stateFiles(name).state)) ?? runsElsewhere(name);
   const text = `no keeper named "${name}" runs; ${left ?? 'holdfast status lists them'}`;
   return new HoldfastError('ERR_HOLDFAST_NOT_RUNNING', text, cause);
+}
+
+/** That one of that name runs with its state in another folder, which a login or a unit has chosen, in words. */
+function runsElsewhere(name: string): string | undefined {
+  const runsIn = (folder: string): boolean => {
+    const state = readState(join(folder, `${name}.json`));
+    return state !== undefined && isAlive(state);
+  };
+  const folder = otherStateDirectories(name).find(runsIn);
+  return folder === undefined
+    ? undefined
+    : `one has its state in ${folder}; ask it with HOLDFAST_STATE_DIR=${folder}`;
 }
 
 /** What the keeper of that name says of itself; undefined when none answers. */

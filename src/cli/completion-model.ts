@@ -93,7 +93,11 @@ function valuesOf(option: Option): Values {
       return 'users';
     case 'group':
       return 'groups';
+    case 'keeper':
+      return 'keepers';
     case 'file':
+    case 'groups':
+    case 'script':
     case 'from':
     case 'output':
       return 'files';

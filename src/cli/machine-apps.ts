@@ -5,11 +5,11 @@ import { type Draft, distinctNames } from '../apps/write.js';
 import { withToolsFor } from '../diagnosis/ask-tool.js';
 import { ownerOf } from '../diagnosis/owner.js';
 import type { ProcessReport } from '../diagnosis/process.js';
-import { programOf } from '../diagnosis/program.js';
 import type { WhyReport } from '../diagnosis/report.js';
 import { whyPorts } from '../diagnosis/why.js';
 import { tcpListeners } from '../kernel/sock-diag.js';
 import { defaultName } from '../model/keeper-name.js';
+import { programOf } from '../model/program.js';
 
 /** What runs on this machine, as apps. */
 export interface MachineApps {

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { Command, CommanderError, Option } from 'commander';
 import { HoldfastError } from '../errors.js';
+import { parseBatch } from '../model/batch.js';
 import { parseDuration } from '../model/duration.js';
 import { STOP_SIGNALS } from '../model/signals.js';
 import { requireLinux } from '../platform.js';
@@ -76,6 +77,9 @@ export function describeProgram(): Command {
   program.addCommand(describeWhy());
   program.addCommand(describeFree());
   program.addCommand(describeWait());
+  program.addCommand(describeWatch());
+  program.addCommand(describePort());
+  program.addCommand(describeFan());
   program.addCommand(describeDoctor());
   program.addCommand(describeSystemd());
   program.addCommand(describePredict());
@@ -296,13 +300,30 @@ function describeLogs(): Command {
 }
 
 function describeReload(): Command {
-  return command('reload')
+  const reload = command('reload')
     .description('replace the server by a new copy of it, without a failed request')
     .argument('[name]', "name of the keeper (default: the folder's)")
     .option('--new-addresses', 'the new copy may listen on other addresses')
-    .addHelpText('after', examples('holdfast reload', 'holdfast reload shop'))
-    .action(async (name: string | undefined, options) => {
+    .option('--json', 'print JSON; with --on an object for each host, when it is done');
+  return onOptions(reload)
+    .addOption(
+      new Option('--batch <hosts>', 'how many hosts at a time: 5, or 10% of all')
+        .argParser(parseBatch)
+        .default(1),
+    )
+    .option('--stop-on-failure', 'begin no other host when one has failed')
+    .option('--dry-run', 'only tell which hosts are meant, in which batches')
+    .addHelpText(
+      'after',
+      `\nExit code: 0 the new copy serves, with --on everywhere; 1 not, and the former one goes on; 2 wrong usage\n${examples('holdfast reload shop', 'holdfast reload shop --on web[01-20] --batch 10% --stop-on-failure')}`,
+    )
+    .action(async (name: string | undefined, options, own: Command) => {
       requireLinux('holdfast reload');
+      if (options.on !== undefined) {
+        const { reloadOnCommand } = await import('./reload-on.js');
+        return reloadOnCommand(name, options);
+      }
+      refuseWithoutOn(own);
       const { reload } = await import('./reload.js');
       await reload(name, options);
     });
@@ -351,7 +372,7 @@ function describeStop(): Command {
 }
 
 function describeWhy(): Command {
-  return command('why')
+  const why = command('why')
     .description('tell who and what holds a port, why a bind fails, and what frees it')
     .argument('[port...]', '8080, 127.0.0.1:8080, [::1]:8080, 8000-8010')
     .option('--all', 'every port that is held, a line each')
@@ -361,13 +382,19 @@ function describeWhy(): Command {
       new Option('--netns <which>', 'also look into other network namespaces (as root)').choices(['all']),
     )
     .option('--no-probe', 'try no bind; tell only what is expected')
-    .option('--json', 'print JSON')
+    .option('--json', 'print JSON; with --on an object for each host, when it is there');
+  return onOptions(why)
     .addHelpText(
       'after',
-      `\nExit code: 0 free, 1 held, 2 wrong usage, 3 cannot be told, 4 free but a bind fails for another reason\n${examples('holdfast why 8080', 'holdfast why [::1]:3000 8000-8010 --json')}`,
+      `\nExit code: 0 free, 1 held, 2 wrong usage or a host that does not answer, 3 cannot be told, 4 free but a bind fails for another reason\n${examples('holdfast why [::1]:3000 8000-8010 --json', 'holdfast why 8080 --on web[01-20]')}`,
     )
-    .action(async (words: string[], options) => {
+    .action(async (words: string[], options, own: Command) => {
       requireLinux('holdfast why');
+      if (options.on !== undefined) {
+        const { whyOnCommand } = await import('./why-on.js');
+        return whyOnCommand(words, options);
+      }
+      refuseWithoutOn(own);
       const { whyCommand } = await import('./why.js');
       whyCommand(words, options);
     });
@@ -415,6 +442,132 @@ function describeWait(): Command {
       const { waitCommand } = await import('./wait.js');
       await waitCommand(word, options);
     });
+}
+
+function describeWatch(): Command {
+  return command('watch')
+    .description('show the TCP sockets of this machine by state, as they change')
+    .addOption(count('--port <port>', 'only those with this local port'))
+    .addOption(count('--pid <pid>', 'only those of this process and its descendants'))
+    .option('--keeper <name>', 'only those of this keeper')
+    .addOption(time('--interval <time>', 'from one look to the next', 1))
+    .addOption(count('--count <n>', 'end after so many looks, printed as lines'))
+    .option('--json', 'print JSON: a snapshot, then what has changed, an object each')
+    .option('--web', 'serve it as a page, and print the address to open')
+    .option('--listen <address>', 'with --web: [HOST:]PORT (default: a free port of 127.0.0.1)')
+    .option('--allow-remote', 'with --web: let browsers of other machines come; nothing is encrypted')
+    .addHelpText(
+      'after',
+      `\nOn a terminal it draws, and its last line tells the keys; otherwise it prints a line for each look.\n${examples('holdfast watch --web', 'holdfast watch --port 8080 --json --count 10')}`,
+    )
+    .action(async (options) => {
+      requireLinux('holdfast watch');
+      const { watchCommand } = await import('./watch.js');
+      await watchCommand(options);
+    });
+}
+
+function describePort(): Command {
+  return command('port')
+    .description('reserve a port that nobody else gets')
+    .usage('[options] [-- command...]')
+    .argument('[command...]', 'holds the port while it runs; {port} and {port2} stand for the numbers')
+    .passThroughOptions()
+    .addOption(count('-n, --number <n>', 'how many ports, all or none', 1))
+    .option('--range <from-to>', 'one of these (default: of net.ipv4.ip_local_port_range)')
+    .option('--host <address>', 'for this address of the machine (default: all of them)')
+    .option('--listen', 'hand the command a listening socket on 127.0.0.1, as systemd does: LISTEN_FDS, {fd}')
+    .option('--env <name>', "the command's variable with the port", 'PORT')
+    .option('--json', 'print JSON')
+    .addHelpText(
+      'after',
+      `\nWithout a command the ports are printed, and stay reserved for 60 s.\n${examples('PORT=$(holdfast port)', "holdfast port -n 2 -- sh -c 'node server.js $PORT1 $PORT2'")}`,
+    )
+    .action(async (words: string[], options) => {
+      requireLinux('holdfast port');
+      const { parseRange, port } = await import('./port.js');
+      const range = options.range === undefined ? {} : { range: parseRange(options.range) };
+      await port(words, { ...options, ...range });
+    });
+}
+
+function describeFan(): Command {
+  const fan = command('fan')
+    .description('run a command on many hosts at once, over ssh or rsh')
+    .usage('-w <hosts> [options] -- command...')
+    .argument('[command...]', 'one word is a line for the remote shell; several arrive as they are')
+    .passThroughOptions()
+    .addOption(
+      new Option('-w, --hosts <hosts>', 'web[01-20],db1, @group, ^file; repeatable')
+        .argParser(collect)
+        .makeOptionMandatory(),
+    );
+  return hostOptions(fan)
+    .option('--rsh-stderr', 'stderr apart from stdout, for 500 commands a minute and server at most')
+    .addOption(count('--retries <n>', 'tries again a host that could not be reached'))
+    .option('--script <file>', 'run this program there; the words are its arguments')
+    .option('--stdin', 'every command reads what this one gets; otherwise they have no input')
+    .option('--group', 'print the same output of several hosts once, at the end')
+    .addOption(
+      new Option('--diff', 'print how outputs differ from that of most hosts, at the end').conflicts([
+        'group',
+        'json',
+      ]),
+    )
+    .option('-S, --worst', 'exit with the highest status of any host')
+    .option('--dry-run', 'only tell which hosts are meant')
+    .option('--json', 'print a JSON object for each host, when it is done')
+    .addHelpText(
+      'after',
+      `\nExit code: 0 all gave 0, 1 some did not, 2 wrong usage\n${examples('holdfast fan -w web[01-20],db1 -- uptime', 'holdfast fan -w @web --groups hosts.txt --group -- uname -r')}`,
+    )
+    .action(async (words: string[], options) => {
+      if (options.rsh) requireLinux('holdfast fan --rsh');
+      const { fan } = await import('./fan.js');
+      await fan(words, options);
+    });
+}
+
+/** Under which the help has the options that go with --on. */
+const ELSEWHERE = 'At other hosts:';
+
+/** What a command does at this machine, done at others by their holdfast. */
+function onOptions(command: Command): Command {
+  const on = command
+    .optionsGroup(ELSEWHERE)
+    .addOption(new Option('--on <hosts>', 'web[01-20],db1, @group, ^file; repeatable').argParser(collect))
+    .option('--remote-holdfast <command>', 'how holdfast is called there (default: from the PATH there)');
+  return hostOptions(on);
+}
+
+/** @throws {HoldfastError} ERR_HOLDFAST_OPTION: an option for other hosts, and there are none. */
+function refuseWithoutOn(command: Command): void {
+  const given = command.options.find(
+    (option) =>
+      option.helpGroupHeading === ELSEWHERE && command.getOptionValueSource(option.attributeName()) === 'cli',
+  );
+  if (given === undefined) return;
+  throw new HoldfastError('ERR_HOLDFAST_OPTION', `${given.long} goes with --on, which names hosts`);
+}
+
+/** Which hosts, and how they are reached. */
+function hostOptions(command: Command): Command {
+  return command
+    .option('-x, --exclude <hosts>', 'but not these; repeatable', collect)
+    .option('--groups <file>', 'where @group is looked up: a line each, web: web[01-20]')
+    .option('-l, --user <user>', 'the remote user; user@host says it for one host')
+    .addOption(count('-p, --port <port>', 'of the remote sshd or rshd'))
+    .option('--rsh', 'by classic rsh, from reserved ports (as root)')
+    .option('--ssh-arg <argument>', 'a further argument for ssh; repeatable', collect)
+    .addOption(count('-f, --fanout <n>', 'how many hosts at a time', 32))
+    .addOption(time('--connect-timeout <time>', 'how long a host may take to answer', 10))
+    .addOption(time('--close-timeout <time>', 'how long a host may keep a connection after its command', 10))
+    .addOption(
+      new Option(
+        '--timeout <time>',
+        "ends a host's command after this time, there too (default: never)",
+      ).argParser(parseDuration),
+    );
 }
 
 function describePredict(): Command {

@@ -5,10 +5,17 @@ import { askNamed, keeperName } from './ask-named.js';
 /** `holdfast reload`: exit 0 when the new generation has taken over, 1 when it failed and the former one goes on. */
 export async function reload(
   given: string | undefined,
-  { newAddresses = false }: { readonly newAddresses?: boolean },
+  { newAddresses = false, json = false }: { readonly newAddresses?: boolean; readonly json?: boolean },
 ): Promise<void> {
   const name = keeperName(given);
-  tellOutcome(await askNamed(name, newAddresses ? '/reload?new-addresses' : '/reload', 0));
+  const outcome = (await askNamed(
+    name,
+    newAddresses ? '/reload?new-addresses' : '/reload',
+    0,
+  )) as ReloadOutcome;
+  if (!json) return tellOutcome(outcome);
+  process.stdout.write(`${JSON.stringify(outcome)}\n`);
+  if (!outcome.ok) process.exitCode = 1;
 }
 
 /** `holdfast restart`: exit 0 when the server serves again, 1 when it did not come up in time; it is tried on. */
@@ -26,20 +33,33 @@ export async function rollback(given: string | undefined): Promise<void> {
   );
 }
 
-type Success = Extract<ReloadOutcome, { readonly ok: true }>;
+export type Success = Extract<ReloadOutcome, { readonly ok: true }>;
 
 /** `describe`: what to say when it went well. */
 export function tellOutcome(answer: unknown, describe: (outcome: Success) => string = takenOver): void {
   const outcome = answer as ReloadOutcome;
+  const text = outcomeText(outcome, describe);
   if (outcome.ok) {
-    process.stdout.write(`${describe(outcome)}\n`);
+    process.stdout.write(`${text}\n`);
   } else {
-    const so = outcome.goesOn ? 'the former server goes on' : 'the new one is started again as after a crash';
-    process.stderr.write(`holdfast: the reload failed, ${so}: ${outcome.why}\n`);
+    process.stderr.write(`holdfast: ${text}\n`);
     process.exitCode = 1;
   }
 }
 
-export function takenOver({ generation, tookMs }: Success): string {
+export function outcomeText(
+  outcome: ReloadOutcome,
+  describe: (outcome: Success) => string = takenOver,
+): string {
+  return outcome.ok ? describe(outcome) : `${reloadFailed(outcome)}: ${outcome.why}`;
+}
+
+/** Without the reason. */
+export function reloadFailed({ goesOn }: { readonly goesOn: boolean }): string {
+  const so = goesOn ? 'the former server goes on' : 'the new one is started again as after a crash';
+  return `the reload failed, ${so}`;
+}
+
+export function takenOver({ generation, tookMs }: Pick<Success, 'generation' | 'tookMs'>): string {
   return `generation ${generation} has taken over after ${formatDuration(tookMs)}`;
 }

@@ -1,4 +1,3 @@
-import { basename } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { addressErrorIn, errorCode, errorText, HoldfastError } from '../errors.js';
 import { Keeper, type ProcessDuties } from '../keeper/keeper.js';
@@ -6,8 +5,7 @@ import type { RestartPolicy } from '../keeper/lifecycle.js';
 import type { Notice } from '../keeper/notices.js';
 import type { KeepOptions } from '../keeper/options.js';
 import type { ServerTarget } from '../keeper/running-server.js';
-import { openFilesLimit, setOpenFilesLimit } from '../kernel/limits.js';
-import { openFiles, processStat } from '../kernel/procfs.js';
+import { processStat } from '../kernel/procfs.js';
 import { restoreModes, terminalModes } from '../kernel/terminal.js';
 import { formatAddress } from '../model/address.js';
 import { parseSize } from '../model/size.js';
@@ -15,6 +13,8 @@ import { serverEnvironment } from './app-environment.js';
 import { BindFailures } from './bind-failures.js';
 import { explainTrap } from './explain-trap.js';
 import { gracefulNode } from './graceful-node.js';
+import { isInForeground } from './in-foreground.js';
+import { isUnderNohup, restoreOpenFilesLimit } from './inherited.js';
 import { noticeLog } from './notice-log.js';
 
 /** The options of `holdfast run` as commander gives them. Times in milliseconds. */
@@ -225,33 +225,4 @@ function reachesServer(keeper: Keeper): boolean {
   const { worker } = keeper.status();
   const server = worker === null ? undefined : processStat(worker.pid);
   return isInForeground() && server?.processGroup === processStat('self')?.processGroup;
-}
-
-/** Whether the terminal's keys reach the server too, as it is in our process group. */
-function isInForeground(): boolean {
-  const stat = processStat('self');
-  return stat !== undefined && stat.terminal !== 0 && stat.foregroundGroup === stat.processGroup;
-}
-
-/**
- * Node raises its soft limit of open files to the hard one when it starts, and the server would inherit that. The
- * parent's soft limit is what a bare server would have, unless somebody set ours apart from the parent's.
- */
-export function restoreOpenFilesLimit(): void {
-  const [ours, parents] = [openFilesLimit('self'), openFilesLimit(process.ppid)];
-  if (ours !== undefined && parents !== undefined && ours.hard === parents.hard) setOpenFilesLimit(parents);
-}
-
-/**
- * Whether nohup(1) started us. Node resets every ignored signal when it starts, so the signal's disposition cannot
- * tell; the shell's `_` and nohup's output file can.
- */
-function isUnderNohup(): boolean {
-  return (
-    basename(process.env._ ?? '') === 'nohup' || [1, 2].some((fd) => basename(linkOf(fd)) === 'nohup.out')
-  );
-}
-
-function linkOf(fd: number): string {
-  return openFiles('self').find((file) => file.fd === fd)?.target ?? '';
 }

@@ -20,7 +20,7 @@ import {
 } from './app-record.js';
 import { stateOf } from './ask-named.js';
 import { foreground } from './foreground.js';
-import { restoreOpenFilesLimit } from './run.js';
+import { restoreOpenFilesLimit } from './inherited.js';
 
 export interface UpFlags {
   readonly file: string;

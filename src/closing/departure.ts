@@ -1,12 +1,12 @@
 import cluster from 'node:cluster';
 import { subscribe } from 'node:diagnostics_channel';
 import type { Server } from 'node:net';
-import { type Connection, carrierOf, isIdle, openConnections } from './connection.js';
-import { hangUp } from './hang-up.js';
+import { type Connection, openConnections } from './connection.js';
 import { harmless } from './harmless.js';
-import { closeAfterResponses } from './last-response.js';
+import { closeWhenIdle } from './idle.js';
+import { followManners } from './last-response.js';
 import { closeGently, stopAccepting } from './listener.js';
-import { whenQuiet } from './quiet.js';
+import { leaveAll, type Manner } from './manner.js';
 import { closeSessions } from './sessions.js';
 import type { Settings } from './settings.js';
 
@@ -26,12 +26,14 @@ export class Departure {
     this.gone = new Promise((resolve) => {
       this.#leave = resolve;
     });
-    closeAfterResponses(settings.quietMs);
-    closeSessions(settings.quietMs);
-    for (const connection of openConnections()) this.#closeWhenIdle(connection);
+    const manner = mannerFor(settings);
+    leaveAll(manner);
+    followManners();
+    closeSessions(manner);
+    for (const connection of openConnections()) closeWhenIdle(connection, manner);
     subscribe('net.server.socket', (message) => {
       this.#accepted++;
-      harmless(() => this.#closeWhenIdle((message as { readonly socket: Connection }).socket));
+      harmless(() => closeWhenIdle((message as { readonly socket: Connection }).socket, manner));
     });
     // Clients that the primary has accepted may be on their way to this worker, and there is nothing to see of them.
     if (cluster.isWorker) this.#waitFor(cluster, (arrived) => setTimeout(arrived, settings.quietMs));
@@ -53,14 +55,6 @@ export class Departure {
     });
   }
 
-  #closeWhenIdle(connection: Connection): void {
-    const { quietMs } = this.#settings;
-    whenQuiet(connection, quietMs, () => {
-      if (isIdle(connection)) hangUp(carrierOf(connection), quietMs);
-      else this.#closeWhenIdle(connection);
-    });
-  }
-
   #cutOff(): void {
     for (const connection of openConnections()) connection.destroy();
     this.#end();
@@ -70,4 +64,11 @@ export class Departure {
     clearTimeout(this.#timer);
     this.#leave();
   }
+}
+
+function mannerFor({ quietMs }: Settings): Manner {
+  return {
+    ...{ isLeaving: true, waitsForClosers: false, reset: false },
+    ...{ idleMs: quietMs, peerFirstMs: quietMs },
+  };
 }

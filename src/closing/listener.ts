@@ -1,4 +1,5 @@
 import { Server } from 'node:net';
+import { keptBy } from './connection.js';
 
 /** The server's closing, as the program may call it. */
 interface Closable extends Server {
@@ -26,9 +27,11 @@ export function stopAccepting(server: Server, accepted: () => number, mostMs: nu
 /**
  * When the program closes the server itself, that means: as it is being done already. `close` calls back when the last
  * connection is gone, as ever, and no client is cut off by `closeIdleConnections`, which `close` of http begins with.
+ *
+ * @returns what makes the server as it was, once it is closed.
  */
-export function closeGently(server: Closable): void {
-  const { close } = server;
+export function closeGently(server: Closable): () => void {
+  const { close, closeIdleConnections } = server;
   let isAsked = !server.listening;
   server.close = function (this: Server, done?: (error?: Error) => void) {
     if (isAsked) return close.call(this, done);
@@ -38,10 +41,16 @@ export function closeGently(server: Closable): void {
     if (!this.listening) closeListener(this);
     return this;
   };
-  if (server.closeIdleConnections !== undefined) server.closeIdleConnections = () => undefined;
+  if (closeIdleConnections !== undefined) server.closeIdleConnections = () => undefined;
+  return () => {
+    server.close = close;
+    if (closeIdleConnections !== undefined) server.closeIdleConnections = closeIdleConnections;
+    // What `close` of http does besides.
+    clearInterval(keptBy<NodeJS.Timeout>(server, 'http.server.connectionsCheckingInterval'));
+  };
 }
 
 /** `close` of http closes idle connections too, that of http2 also sessions. */
-function closeListener(server: Server): void {
+export function closeListener(server: Server): void {
   Server.prototype.close.call(server);
 }

@@ -4,8 +4,8 @@ import { inNetworkNamespace, type NetworkNamespace, networkNamespaces } from '..
 import { commandLine } from '../kernel/procfs.js';
 import { type TcpSocket, tcpListeners, udpSockets } from '../kernel/sock-diag.js';
 import { formatAddress } from '../model/address.js';
+import { programOf } from '../model/program.js';
 import type { Protocol } from '../model/world.js';
-import { programOf } from './program.js';
 import type { ElsewhereReport } from './report.js';
 
 export interface Elsewhere {

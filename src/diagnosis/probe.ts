@@ -1,5 +1,5 @@
-import { bindTo, closeFd, errorName, openSocket, setOption } from '../kernel/lab-socket.js';
 import { SO_REUSEADDR, SO_REUSEPORT, SOL_SOCKET } from '../kernel/socket.js';
+import { bindTo, closeFd, errorName, openSocket, setOption } from '../kernel/socket-calls.js';
 import type { InetAddress } from '../model/address.js';
 import type { Protocol } from '../model/world.js';
 import type { BindOption } from './report.js';

@@ -12,6 +12,7 @@ import {
 } from '../kernel/process-facts.js';
 import { commandLine, type ProcessStat, processStat } from '../kernel/procfs.js';
 import { userName } from '../kernel/users.js';
+import { programOf } from '../model/program.js';
 import type { Protocol } from '../model/world.js';
 import { type CgroupContainer, type CgroupFacts, readCgroup } from './cgroup.js';
 import {
@@ -21,7 +22,6 @@ import {
   publishedPort,
   publisherOf,
 } from './container.js';
-import { programOf } from './program.js';
 import { type SocketUnit, socketUnitFor } from './socket-unit.js';
 import { findSupervisor, type Lineage, type SeenProcess, type Supervisor } from './supervisor.js';
 

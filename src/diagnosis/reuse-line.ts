@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import { programOf } from './program.js';
+import { programOf } from '../model/program.js';
 
 export type Language = 'C' | 'Python' | 'Go' | 'Java' | 'Rust' | 'Node' | 'Ruby' | 'PHP' | 'Perl';
 

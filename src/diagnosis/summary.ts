@@ -1,7 +1,7 @@
+import { programOf } from '../model/program.js';
 import { formatAge } from './age.js';
 import { isLeakedTo, ownerOf } from './owner.js';
 import type { ProcessReport } from './process.js';
-import { programOf } from './program.js';
 import type { SocketReport, WhyReport } from './report.js';
 
 type Told = Omit<WhyReport, 'summary'>;

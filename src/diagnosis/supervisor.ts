@@ -1,8 +1,8 @@
 import { basename, join, resolve } from 'node:path';
 import { defaultName } from '../model/keeper-name.js';
+import { programOf } from '../model/program.js';
 import type { CgroupFacts } from './cgroup.js';
 import { type ContainerReport, type PublishedPort, publishedPort } from './container.js';
-import { programOf } from './program.js';
 
 /** A process as far as its supervisor can be told from it. What costs a look is looked at when it is asked for. */
 export interface SeenProcess {

@@ -1,7 +1,14 @@
 import { stopListening } from '../kernel/socket.js';
 import { describeHeld, type HeldSocket, type HeldSockets, isServed, queueLength } from './held.js';
 import type { Notice } from './notices.js';
-import { currentHolders, isAlive, isAtRest, type SocketHolder, stillHolds, type WorkerTree } from './tree.js';
+import {
+  currentHolders,
+  isAtRest,
+  isAtWork,
+  type SocketHolder,
+  stillHolds,
+  type WorkerTree,
+} from './tree.js';
 
 /** How long after listen a process must still have the socket for it to be a server's and not a port probe's. */
 const CONFIRM_MS = 100;
@@ -39,7 +46,7 @@ export class Attendance {
     for (const timer of this.#timers) clearTimeout(timer);
   }
 
-  /** A worker was started with sockets of `--listen`: if it has them a moment later, it is their server. */
+  /** A worker has these without a listen that we know of: if it has them a moment later, it is their server. */
   handed(sockets: readonly HeldSocket[]): void {
     this.#after(CONFIRM_MS, () => {
       for (const held of sockets) this.#lookForHolders(held);
@@ -83,7 +90,7 @@ export class Attendance {
       held.failingSince = null;
       if (this.#formerOf(held).length > 0) this.#settle(held, LOADING_MS / SETTLED_MS);
       this.#options.changed(held);
-    } else if (held.holders.length > 0 && !held.holders.some(isAlive)) {
+    } else if (held.holders.length > 0 && !held.holders.some(isAtWork)) {
       // Who listened has died since: he did not close it on purpose.
       held.confirmed = true;
       this.#options.changed(held);
@@ -174,7 +181,7 @@ export class Attendance {
       held.unservedSince = null;
       held.failingSince = null;
       held.abandonedSince = null;
-    } else if (!held.listened && held.holders.some(isAlive)) {
+    } else if (!held.listened && held.holders.some(isAtWork)) {
       held.abandonedSince ??= now;
       if (now - held.abandonedSince >= CLOSED_MS) this.#release(held);
     } else {

@@ -157,7 +157,7 @@ async function route(request: string, handlers: ControlHandlers): Promise<Reply>
 }
 
 /**
- * Asks a keeper at its control socket. `timeoutMs` 0: however long it takes.
+ * Asks a keeper at its control socket. `timeoutMs` 0: however long it takes. `signal` ends the wait.
  *
  * @throws {HoldfastError} ERR_HOLDFAST_NOT_RUNNING: nobody answers there. ERR_HOLDFAST_CONTROL: it said no.
  */
@@ -166,8 +166,9 @@ export async function askKeeper(
   method: 'GET' | 'POST',
   path: string,
   timeoutMs: number = ANSWER_MS,
+  signal?: AbortSignal,
 ): Promise<unknown> {
-  const { status, text } = await exchange(socketPath, method, path, timeoutMs);
+  const { status, text } = await exchange({ socketPath, method, path, timeout: timeoutMs, signal });
   if (status >= 400) throw new HoldfastError('ERR_HOLDFAST_CONTROL', `${method} ${path}: ${text.trim()}`);
   return JSON.parse(text);
 }
@@ -176,10 +177,15 @@ export async function askKeeper(
  * The lines of an answer that goes on, as they come, until the keeper ends.
  *
  * @throws {HoldfastError} as `askKeeper`.
+ * @throws {DOMException} AbortError: by `signal`.
  */
-export async function* followKeeper(socketPath: string, path: string): AsyncGenerator<string> {
+export async function* followKeeper(
+  socketPath: string,
+  path: string,
+  signal?: AbortSignal,
+): AsyncGenerator<string> {
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
-    httpRequest({ socketPath, path }, resolve)
+    httpRequest({ socketPath, path, ...(signal && { signal }) }, resolve)
       .on('error', (error) => reject(goneOr(error)))
       .end();
   });
@@ -198,14 +204,16 @@ export async function* followKeeper(socketPath: string, path: string): AsyncGene
   }
 }
 
-function exchange(
-  socketPath: string,
-  method: string,
-  path: string,
-  timeout: number,
-): Promise<{ status: number; text: string }> {
+function exchange(asked: {
+  readonly socketPath: string;
+  readonly method: string;
+  readonly path: string;
+  readonly timeout: number;
+  readonly signal: AbortSignal | undefined;
+}): Promise<{ status: number; text: string }> {
+  const { socketPath, signal, ...rest } = asked;
   return new Promise((resolve, reject) => {
-    const request = httpRequest({ socketPath, method, path, timeout }, (response) => {
+    const request = httpRequest({ ...rest, socketPath, ...(signal && { signal }) }, (response) => {
       let text = '';
       response.setEncoding('utf8');
       response.on('data', (chunk: string) => {

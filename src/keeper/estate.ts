@@ -30,9 +30,13 @@ export function openEstate(recovery: Recovery, stateFile: string): Estate | unde
   const notifiers = copyNotifiers(recovery, holders);
   const marked = markedProcesses();
   const sockets = new Map<number, Fd>();
-  const generations = recovery.generations.map((generation) => withUnsaved(generation, holders));
+  const savedSockets = new Set(recovery.generations.flatMap((one) => one.sockets.map(({ inode }) => inode)));
+  const generations = recovery.generations.map((generation) =>
+    generation.active ? withUnsaved(generation, holders, savedSockets) : generation,
+  );
   for (const { sockets: saved, workers } of generations) {
     for (const { inode } of saved) {
+      if (sockets.has(inode)) continue;
       const copy = copyFromHolder(inode, holders) ?? copyFromWorkers(inode, workers, marked);
       if (copy !== undefined) sockets.set(inode, copy);
     }
@@ -60,9 +64,12 @@ function copyNotifiers({ notifiers }: Recovery, holders: readonly FoundHolder[])
 }
 
 /** With sockets that a holder was given, and that the keeper had no time to write down. */
-function withUnsaved(generation: SavedGeneration, holders: readonly FoundHolder[]): SavedGeneration {
-  if (!generation.active) return generation;
-  const known = new Set(generation.sockets.map(({ inode }) => inode));
+function withUnsaved(
+  generation: SavedGeneration,
+  holders: readonly FoundHolder[],
+  saved: ReadonlySet<number>,
+): SavedGeneration {
+  const known = new Set(saved);
   const unsaved = holders.flatMap(({ pid, sockets }) =>
     [...sockets].flatMap(([inode, fd]) => {
       const copy = known.has(inode) ? undefined : checked(tryCopy(pid, fd), inode);
@@ -196,7 +203,8 @@ export function workersOf({ recovery, strays }: Estate): {
       if (!active || (saved.phase === 'stopping' && stage !== 'emptying')) former.push(saved);
       else {
         const isDead = saved.root === null || !isAlive(saved.root);
-        serving.push((isDead ? found.shift() : undefined) ?? saved);
+        const stray = isDead ? found.shift() : undefined;
+        serving.push(stray === undefined ? saved : { ...stray, isStandby: saved.isStandby });
       }
     }
   }

@@ -1,12 +1,12 @@
 import { Attendance } from './attendance.js';
 import type { HandedSocket } from './hand-over.js';
-import { acceptClients, describeHeld, type HeldSocket, HeldSockets } from './held.js';
+import { acceptClients, describeHeld, type HeldSocket, HeldSockets, queueLength } from './held.js';
 import type { Policy, WorkerEnd } from './lifecycle.js';
 import type { Notice } from './notices.js';
 import type { Program } from './program.js';
 import type { SavedGeneration, SavedWorker } from './recovery.js';
 import { Slot } from './slot.js';
-import { currentHolders, holderOf, type WorkerTree } from './tree.js';
+import { currentHolders, holderOf, isAlive, type WorkerTree } from './tree.js';
 import { unheldListeners } from './unheld.js';
 import { Worker, type WorkerHost } from './worker.js';
 
@@ -47,6 +47,8 @@ export class Generation {
   handed: readonly HandedSocket[] = [];
   /** Whose addresses it is to have before it gets any connection; undefined once it has taken over. */
   predecessor: Generation | undefined;
+  /** It has been taken over from, and nobody goes back to it: who dies when no client waits is not started again. */
+  onlyFinishes = false;
   readonly #host: GenerationHost;
   readonly #slots: Slot[] = [];
   /** Of the worker that ended last. */
@@ -151,6 +153,26 @@ export class Generation {
     return this.#newSlot(saved.isStandby ? this.#standbyPolicy() : own, saved.isStandby).adopt(saved);
   }
 
+  /**
+   * Has standbys serve of which another keeper had no time to write down that they do. `wentOn`: whether one of these
+   * processes waited when that was written, and none does now. Whoever they stood in for is the next to wait.
+   */
+  knowWhoServes(wentOn: (pids: readonly number[]) => boolean): void {
+    for (const slot of this.standbys) {
+      const tree = slot.worker?.tree;
+      const members = tree?.members() ?? [];
+      const isBound = this.held.all().some(({ inode }) => tree?.holdersOf(inode, members).length);
+      // One that was to end has another socket in its place.
+      if (!isBound || !wentOn(members.map(({ pid }) => pid))) continue;
+      const [died] = this.slots.filter(({ worker }) => worker?.root && !isAlive(worker.root));
+      const former = died ?? this.slots.findLast(({ phase }) => phase === 'starting');
+      this.#promote(slot);
+      if (former === undefined) continue;
+      former.isStandby = true;
+      former.keep(this.#standbyPolicy());
+    }
+  }
+
   /** What another keeper needs to go on with it. */
   save(active: boolean): SavedGeneration {
     return {
@@ -196,6 +218,10 @@ export class Generation {
   /** Its place is taken at once by one that waits, if there is any; whatever comes after it is the next to wait. */
   #died(slot: Slot, end: WorkerEnd): void {
     if (slot.isStandby) return;
+    if (this.onlyFinishes && this.held.all().every((held) => queueLength(held) === 0)) {
+      slot.keep({ ...this.#host.policy, restart: 'never' });
+      return;
+    }
     queueMicrotask(() => this.#host.died(this, end));
     const next = this.#parkedSlot();
     if (next === undefined) return;
@@ -274,6 +300,7 @@ export class Generation {
 
   /** It serves again, in the place of one that had taken over from it. */
   tookBack(): void {
+    this.onlyFinishes = false;
     this.attendance = this.#attend();
     this.#host.changed(this);
   }

@@ -7,7 +7,15 @@ import type { WatchOptions } from './drain-watch.js';
 import type { Generation } from './generation.js';
 import type { ReusePortGroups } from './groups.js';
 import type { HandedSocket } from './hand-over.js';
-import { describeHeld, type HeldSocket, type HeldSockets, isServed, type Place, placeKey } from './held.js';
+import {
+  byPlace,
+  describeHeld,
+  type HeldSocket,
+  type HeldSockets,
+  isServed,
+  type Place,
+  placeKey,
+} from './held.js';
 import { chooseCheckPorts, httpCheck } from './http-check.js';
 import type { WorkerEnd } from './lifecycle.js';
 import { handedAgain } from './listen.js';
@@ -567,6 +575,7 @@ export class Generations {
     this.#active.attendance.stop();
     this.#active.stopStandbys();
     this.#noteFormer(this.#active, candidate);
+    this.#active.onlyFinishes = this.#policy.parkMs === 0;
     this.#old = this.#active;
     this.#active = candidate;
     this.#candidate = undefined;
@@ -581,6 +590,7 @@ export class Generations {
     for (const sockets of byPlace(back.held.all())) this.#host.groups.serve(sockets);
     failed.attendance.stop();
     failed.stopStandbys();
+    failed.onlyFinishes = true;
     this.#old = failed;
     this.#active = back;
     this.#formerProgram = undefined;
@@ -646,8 +656,9 @@ export class Generations {
     this.#asked = [];
   }
 
-  /** Closes what it held; the kernel takes its sockets out of their groups when its last process has gone. */
+  /** Closes what it held. */
   #letGo(generation: Generation): void {
+    this.#host.groups.leave(generation.held.all());
     generation.forget();
     this.#host.groups.refresh();
   }
@@ -690,14 +701,4 @@ function endedHow(end: WorkerEnd | null): string {
   return end.signal === null
     ? `it exited with ${end.code} before it was ready`
     : `it was ended by ${end.signal} before it was ready`;
-}
-
-function byPlace(sockets: readonly HeldSocket[]): readonly (readonly HeldSocket[])[] {
-  const groups = new Map<string, HeldSocket[]>();
-  for (const held of sockets) {
-    if (held.place === undefined) continue;
-    const key = placeKey(held.place);
-    groups.set(key, [...(groups.get(key) ?? []), held]);
-  }
-  return [...groups.values()];
 }

@@ -1,9 +1,9 @@
 import type { PortRange } from '../kernel/inet-diag.js';
-import { setReusePort } from '../kernel/socket.js';
+import { isListening, setReusePort, stopListening } from '../kernel/socket.js';
 import { sameAddress } from '../model/address.js';
 import { GroupOrder } from '../model/reuseport-group.js';
 import { ownNamespace } from './child-socket.js';
-import { type HeldSocket, type Place, placeKey, steer, unsteer } from './held.js';
+import { byPlace, type HeldSocket, type Place, placeKey, steer, turnAwayClients, unsteer } from './held.js';
 import { listenersOrNone } from './strangers.js';
 
 /** The SO_REUSEPORT group of one place, as far as the keeper steers it. */
@@ -92,6 +92,34 @@ export class ReusePortGroups {
     this.#steer(group);
   }
 
+  /**
+   * Takes sockets of which no process is left out of their groups, one after the other. An index that no member has means
+   * any of them, so that one who is to leave next could get a client, and reset it. So while one leaves, and the last
+   * takes its place, only those serve that stay where they are.
+   */
+  leave(sockets: readonly HeldSocket[]): void {
+    for (const [first, ...others] of byPlace(sockets)) {
+      const key = first?.place && placeKey(first.place);
+      const group = key === undefined ? undefined : this.#groups.get(key);
+      if (first === undefined || key === undefined || group === undefined) continue;
+      this.#sync(first, group.order);
+      const leaving = [first, ...others].filter((held) => mayLeave(held, group));
+      if (leaving.length === 0) continue;
+      group.check = undefined;
+      // When fewer serve than leave, none may be left who stays: who is led astray then comes again after a second.
+      for (const held of leaving) turnAwayClients(held);
+      for (const { fd, inode } of leaving) {
+        const moved = group.order.movedBy(inode);
+        const staying = group.serving.filter((one) => !moved.includes(one.inode));
+        this.#steer({ ...group, serving: staying });
+        stopListening(fd);
+        group.order.leave(inode);
+        if (staying.length === 0) this.#steer(group);
+      }
+      this.#settle(key, group);
+    }
+  }
+
   /** Puts right what members that left the groups have changed. */
   refresh(): void {
     for (const [key, group] of this.#groups) {
@@ -100,9 +128,7 @@ export class ReusePortGroups {
         this.#groups.delete(key);
         continue;
       }
-      const isOther = this.#sync(first, group.order);
-      if (isOther && this.#isPrograms(group)) this.#leaveAlone(key, group);
-      else if (isOther) this.#steer(group);
+      if (this.#sync(first, group.order)) this.#settle(key, group);
     }
   }
 
@@ -123,6 +149,12 @@ export class ReusePortGroups {
       serving.every((held) => held.programReusesPort) &&
       order.members().every((inode) => inodes.includes(inode))
     );
+  }
+
+  /** Steers it, if that is our affair. */
+  #settle(key: string, group: Group): void {
+    if (this.#isPrograms(group)) this.#leaveAlone(key, group);
+    else this.#steer(group);
   }
 
   /** As without a keeper, the kernel chooses again. */
@@ -164,6 +196,11 @@ export class ReusePortGroups {
       ...(check !== undefined && index !== undefined && { check: { sourcePorts: check.sourcePorts, index } }),
     });
   }
+}
+
+/** Whether it is a member that serves nobody, and that nobody else needs. */
+function mayLeave({ fd, inode, inherited }: HeldSocket, { order, serving }: Group): boolean {
+  return !inherited && order.has(inode) && !serving.some((one) => one.inode === inode) && isListening(fd);
 }
 
 /** Inodes of what listens at exactly this place. */

@@ -8,6 +8,7 @@ import {
   BACKLOG_MAX,
   isListening,
   listen,
+  refuseNewConnections,
   socketInode,
 } from '../kernel/socket.js';
 import {
@@ -181,6 +182,21 @@ export function acceptClients(held: HeldSocket): void {
   steer(held.fd, { to: [0], family: held.place.address.family });
 }
 
+/**
+ * Has newcomers come again: their first packet is dropped. A service manager's socket stays open. Without CAP_NET_ADMIN
+ * newer kernels let nobody filter TCP: then who comes in the last moment takes his chance.
+ */
+export function turnAwayClients(held: HeldSocket): void {
+  if (held.inherited) return;
+  try {
+    refuseNewConnections(held.fd);
+  } catch (error) {
+    // MPTCP listeners take no filter at all.
+    const code = errorCode(error);
+    if (code !== 'EPERM' && code !== EOPNOTSUPP) throw error;
+  }
+}
+
 /** Says to whom the socket's SO_REUSEPORT group gives new connections. */
 export function steer(fd: Fd, steering: Steering): void {
   try {
@@ -232,6 +248,17 @@ export function describeHeld(held: Pick<HeldSocket, 'address' | 'place'>): strin
 /** The same text for the same place. */
 export function placeKey({ address, v6only, device, netns }: Place): string {
   return [netns, device, v6only, formatAddress(address)].join(' ');
+}
+
+/** Those that are at one place together; unix sockets are at none. */
+export function byPlace(sockets: readonly HeldSocket[]): readonly (readonly HeldSocket[])[] {
+  const groups = new Map<string, HeldSocket[]>();
+  for (const held of sockets) {
+    if (held.place === undefined) continue;
+    const key = placeKey(held.place);
+    groups.set(key, [...(groups.get(key) ?? []), held]);
+  }
+  return [...groups.values()];
 }
 
 function samePlace(one: Place, other: Place): boolean {

@@ -3,17 +3,24 @@ import { closeSync, statSync } from 'node:fs';
 import { resolve as resolvePath } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { errorCode, errorText, HoldfastError } from '../errors.js';
+import { errorText, HoldfastError } from '../errors.js';
 import { workingDirectory } from '../kernel/directory.js';
-import { close } from '../kernel/fd.js';
-import { EOPNOTSUPP, type Fd } from '../kernel/libc.js';
+import { close, duplicate } from '../kernel/fd.js';
+import type { Fd } from '../kernel/libc.js';
 import { tryLock } from '../kernel/lock.js';
 import { openNotifySocket, receiveNotifications } from '../kernel/notify-socket.js';
 import { mayCopyFds } from '../kernel/pidfd.js';
 import { Poller, startThreadPool } from '../kernel/poller.js';
 import { becomeSubreaper } from '../kernel/process.js';
-import { allProcesses, CAP_SYS_ADMIN, childrenOf, hasCapability, processStat } from '../kernel/procfs.js';
-import { isListening, refuseNewConnections, stopListening } from '../kernel/socket.js';
+import {
+  allProcesses,
+  CAP_SYS_ADMIN,
+  childrenOf,
+  hasCapability,
+  processStat,
+  threadsOf,
+} from '../kernel/procfs.js';
+import { isListening, stopListening } from '../kernel/socket.js';
 import { defaultName } from '../model/keeper-name.js';
 import { version } from '../version.js';
 import { askKeeper, type ControlServer, serveControl } from './control.js';
@@ -22,7 +29,7 @@ import { Generation } from './generation.js';
 import { Generations, type ReloadOptions, type ReloadOutcome } from './generations.js';
 import { ReusePortGroups } from './groups.js';
 import { findProgram, handOver } from './hand-over.js';
-import { describeHeld, type HeldSocket, isServed, queueLength } from './held.js';
+import { describeHeld, type HeldSocket, isServed, queueLength, turnAwayClients } from './held.js';
 import { type HeldFile, Holder } from './holder.js';
 import type { Phase, Policy } from './lifecycle.js';
 import { bindAll, inheritedSockets, removeSocketFile } from './listen.js';
@@ -65,7 +72,7 @@ import {
   writeState,
 } from './state.js';
 import { type Caller, trappedCalls } from './trap.js';
-import { Traps } from './traps.js';
+import { Traps, waitingCalls } from './traps.js';
 import {
   currentHolders,
   type ProcessId,
@@ -340,7 +347,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (!this.#isOver) {
       this.resume();
       // Before it is told: whoever comes after that is refused.
-      for (const held of this.#open()) closeEntranceOf(held);
+      for (const held of this.#open()) turnAwayClients(held);
       this.#say({ type: 'stopping', signal: signal ?? this.#policy.stopSignal });
       this.#generations.stop(signal, delivered);
     }
@@ -391,7 +398,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       trap: this.#options.trap === false ? [] : trappedCalls(this.#mayCopy),
       noNewPrivileges: !hasCapability('self', CAP_SYS_ADMIN),
     });
-    if (this.#options.trap !== false)
+    // A keeper around this one would take a rehearsal for a server.
+    if (this.#options.trap !== false && process.env[WORKER_VARIABLE] === undefined)
       await Promise.allSettled([spawner, rehearse(this.#poller, this.#mayCopy)]);
     this.#spawner = await spawner;
     // Only now: where there can be no trap, another keeper without one takes these instead.
@@ -536,17 +544,22 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const active = this.#newGeneration(serving?.number ?? 1, undefined, program);
     const old = this.#newGeneration(former?.number ?? active.number, undefined);
     this.#isPaused = estate.recovery.paused === true;
+    const given = new Set<Fd>();
     for (const { sockets, active: isActive } of saved) {
-      for (const socket of sockets) this.#restoreSocket(isActive ? active : old, socket, estate);
+      for (const socket of sockets) {
+        const fd = estate.sockets.get(socket.inode);
+        if (fd === undefined) continue;
+        // Generations that share a socket have an fd each.
+        this.#restoreSocket(isActive ? active : old, socket, given.has(fd) ? duplicate(fd) : fd);
+        given.add(fd);
+      }
     }
     this.#groups.restore(estate.recovery.groups, [...active.held.all(), ...old.held.all()]);
     const { asked, now } = estate.recovery.workers;
     this.#generations.restore(active, old, asked === this.#generations.workers ? now : undefined);
   }
 
-  #restoreSocket({ held }: Generation, saved: SavedSocket, { sockets }: Estate): void {
-    const fd = sockets.get(saved.inode);
-    if (fd === undefined) return;
+  #restoreSocket({ held }: Generation, saved: SavedSocket, fd: Fd): void {
     const { place, address, programReusesPort, backlog } = saved;
     const socket = held.add({ fd, place, address, programReusesPort, backlog, listened: false });
     socket.confirmed = saved.confirmed;
@@ -572,9 +585,17 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       held.unservedSince = now;
       held.failingSince = now;
     }
+    const waited = new Set(notifiers.flatMap(({ pending }) => pending.map(({ tid }) => tid)));
+    const wentOn = (pids: readonly number[]): boolean =>
+      pids.some((pid) => threadsOf(pid).some((tid) => waited.has(tid))) && waitingCalls(pids).length === 0;
+    // Stopped where they are, they seem to wait for nothing.
+    if (!this.#isPaused) active.knowWhoServes(wentOn);
     for (const notifier of notifiers) this.#traps?.takeOver(notifier.copy, notifier);
+    // The former keeper may have answered a listen and not written it down: whoever has them serves.
+    active.attendance.handed(active.held.all());
     this.#generations.goOn();
-    const pids = active.workers.map(({ root }) => root?.pid).filter((pid) => pid !== undefined);
+    const running = active.workers.filter(({ id }) => active.slotOf(id)?.phase !== 'backing-off');
+    const pids = running.map(({ root }) => root?.pid).filter((pid) => pid !== undefined);
     const addresses = active.held.all().map((held) => describeHeld(held));
     const binds = notifiers.length > 0 || this.#spawner?.notifier === null;
     if (this.#phase() === 'serving') this.#serviceManager.ready();
@@ -583,7 +604,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#flush();
     for (const holder of estate.holders) signalProcess(holder, 'SIGKILL');
     this.#say({ type: 'adopted', pids, addresses, binds });
-    if (pids.length === 0) return;
+    if (active.workers.length === 0) return;
     const { stage, command, directory } = recovery;
     const restart = stage === 'emptying';
     const isOther = !isDeepStrictEqual([command, directory], [this.#options.command, this.#cwd]);
@@ -603,6 +624,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     worker.started(root, tree, this.#policy.stopSignal);
     // Those that it has now are known even when they are orphaned later.
     tree.members();
+    // That one has ended is known, and counted.
+    if (generation.slotOf(worker.id)?.phase === 'backing-off') return;
     const { signal } = this.#adopting;
     void endOfProcess(root, poller, signal).then((end) => {
       if (!signal.aborted) void worker.ended(end);
@@ -991,18 +1014,6 @@ function asItRuns(options: KeepOptions, { command, directory, env, root }: Runni
 
 function fileKey({ inode }: Pick<HeldSocket, 'inode'>): string {
   return `socket ${inode}`;
-}
-
-/** A service manager's socket stays open. Without CAP_NET_ADMIN newer kernels let nobody filter TCP: then who comes in the last moment takes his chance. */
-function closeEntranceOf(held: HeldSocket): void {
-  if (held.inherited) return;
-  try {
-    refuseNewConnections(held.fd);
-  } catch (error) {
-    // MPTCP listeners take no filter at all.
-    const code = errorCode(error);
-    if (code !== 'EPERM' && code !== EOPNOTSUPP) throw error;
-  }
 }
 
 /** Children that we did not start: they come to the main thread, what we start is the spawner thread's. */

@@ -11,7 +11,7 @@ import { isAlive, type ProcessId } from './tree.js';
 
 const UNKNOWN: WorkerEnd = { code: null, signal: null };
 /** How its end is told may take until its parent has reaped it. */
-const TELLS_TRIES = 10;
+const TELLS_TRIES = 60;
 const TELLS_EVERY_MS = 5;
 
 /** A program starts its threads in its first moments; from those that come and go too fast nothing can be learned. */

@@ -1,5 +1,6 @@
 import { errorText } from '../errors.js';
 import {
+  backoffMs,
   begin,
   type Effect,
   type Lifecycle,
@@ -87,16 +88,13 @@ export class Slot {
 
   /** Goes on with a worker that another keeper started. */
   adopt({ id, attempt, phase, everListened, failures, lastEnd }: SavedWorker): Worker {
-    const serves = phase !== 'starting';
-    this.#lifecycle = {
-      ...this.#lifecycle,
-      phase: serves ? 'serving' : phase,
-      everListened,
-      failures,
-      lastEnd,
-    };
+    const known = { ...this.#lifecycle, everListened, failures, lastEnd };
+    const waits = phase === 'backing-off' && restarts(known);
+    const serves = phase !== 'starting' && !waits;
+    this.#lifecycle = { ...known, phase: serves ? 'serving' : phase };
     this.#attempts = attempt - 1;
     if (serves) this.#startTimer('steady', STEADY_MS);
+    if (waits) this.#startTimer('backoff', backoffMs(failures, known.policy.maxBackoffMs));
     return this.#newWorker(id);
   }
 

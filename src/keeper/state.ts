@@ -107,6 +107,24 @@ export function stateDirectory(): string {
   return path;
 }
 
+/**
+ * Folders other than ours where a keeper of that name may have its state, of this user or, for root, of any: it was started by
+ * systemd, with a login, or without one.
+ */
+export function otherStateDirectories(name: string): readonly string[] {
+  const uid = process.getuid?.() ?? 0;
+  const folders = [
+    ...[`/run/holdfast-${name}`, '/run/holdfast', `/run/user/${uid}/holdfast`],
+    join(tmpdir(), `holdfast-${uid}`),
+  ];
+  return folders.filter((folder) => folder !== stateDirectoryPath() && isOpenTo(uid, folder));
+}
+
+function isOpenTo(uid: number, folder: string): boolean {
+  const found = lstatSync(folder, { throwIfNoEntry: false });
+  return found?.isDirectory() === true && (uid === 0 || found.uid === uid);
+}
+
 function stateDirectoryPath(): string {
   const uid = process.getuid?.() ?? 0;
   if (process.env.HOLDFAST_STATE_DIR) return process.env.HOLDFAST_STATE_DIR;
@@ -148,12 +166,12 @@ export function lockName(name: string, files: StateFiles): Fd {
 
 /** Writes the state in one step, so that a reader never sees half of it. */
 export function writeState(files: StateFiles, state: KeeperState, recovery: Recovery): void {
-  writeInOneStep(files.state, JSON.stringify({ ...state, recovery }, encodeBigint));
+  // One keeper of a name writes at a time; what one that was killed has begun goes with the next one's first writing.
+  writeInOneStep(files.state, JSON.stringify({ ...state, recovery }, encodeBigint), `${files.state}.new`);
 }
 
 /** Writes a line as a file for this user alone. */
-export function writeInOneStep(path: string, line: string): void {
-  const temporary = `${path}.${process.pid}`;
+export function writeInOneStep(path: string, line: string, temporary = `${path}.${process.pid}`): void {
   writeFileSync(temporary, `${line}\n`, { mode: 0o600 });
   renameSync(temporary, path);
 }

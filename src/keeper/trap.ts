@@ -100,6 +100,8 @@ export interface TrapOptions {
   /** Whether a process of any worker has the socket open. */
   readonly isOpen: (inode: number) => boolean;
   readonly groups: ReusePortGroups;
+  /** By whose lock keepers of one network namespace learn addresses in turn. Default: the namespace itself. */
+  readonly turns?: string;
   readonly say: (notice: Notice) => void;
   /** A process of the worker listens on the held socket from now on. */
   readonly listened: (caller: Caller, held: HeldSocket, pid: number, again: boolean) => void;
@@ -300,7 +302,8 @@ export class Trap {
     const fd = bound.made ?? (socket.copy === undefined ? undefined : duplicate(socket.copy));
     if (fd === undefined) return RUN;
     // Two keepers must not both find the address free and open one group: they look and listen in turn.
-    return oneAtATime('/proc/self/ns/net', () => this.#learn(fd, caller, socket, bound));
+    const { turns = '/proc/self/ns/net' } = this.#options;
+    return oneAtATime(turns, () => this.#learn(fd, caller, socket, bound));
   }
 
   #listenAgain(caller: Caller, held: HeldSocket, pid: number): Answer {

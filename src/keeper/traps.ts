@@ -109,7 +109,7 @@ export class Traps {
 }
 
 /** Trapped calls in which threads of these processes wait now, without the numbers of their notifications. */
-function waitingCalls(pids: readonly number[]): readonly Omit<Notification, 'id'>[] {
+export function waitingCalls(pids: readonly number[]): readonly Omit<Notification, 'id'>[] {
   return pids.flatMap((pid) =>
     threadsOf(pid).flatMap((tid) => {
       const waiting = waitingCall(pid, tid);

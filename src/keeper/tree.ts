@@ -240,6 +240,12 @@ export function isAlive({ pid, startTime }: ProcessId): boolean {
   return stat !== undefined && stat.startTime === startTime && stat.state !== 'Z';
 }
 
+/** Whether it lives and is not ending: what one that is ending has no more, it has not given up on purpose. */
+export function isAtWork({ pid, startTime }: ProcessId): boolean {
+  const stat = processStat(pid);
+  return stat !== undefined && stat.startTime === startTime && !stat.isExiting;
+}
+
 /** Whether the process waits for something, as a server does, rather than run or read from a disk. */
 export function isAtRest({ pid }: ProcessId): boolean {
   return processStat(pid)?.state === 'S';

@@ -35,20 +35,21 @@ export interface SocketWalk {
  * Looks for sockets in every fd of every process, which costs about 4 us for each fd. Nothing less finds all who have
  * one: the kernel keeps no list of them. Inode 0 is no socket's; without any other there is nothing to look for, and
  * `hiddenPids` is empty. Ends when it has used `withinMs` of CPU time, by default when all is seen; this process is looked
- * into first, then what was started last.
+ * into first, then what was started last. `pids`: those to look into, by default all.
  *
  * @see proc_pid_fd(5)
  */
 export function walkSockets(
   inodes: ReadonlySet<number>,
   withinMs: number = Number.POSITIVE_INFINITY,
+  pids?: readonly number[],
 ): SocketWalk {
   const holders = new Map<number, SocketFd[]>();
   const hiddenPids: number[] = [];
   let skipped = 0;
   if (![...inodes].some((inode) => inode !== 0)) return { holders, hiddenPids, skipped };
   const until = cpuMs() + withinMs;
-  const others = processNumbers().filter((pid) => pid !== process.pid);
+  const others = (pids ?? processNumbers()).filter((pid) => pid !== process.pid);
   for (const [index, pid] of [process.pid, ...others.toReversed()].entries()) {
     const add = (inode: number, fd: number, thread?: number): void => {
       const holder = thread === undefined ? { pid, fd } : { pid, fd, thread };

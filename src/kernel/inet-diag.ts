@@ -17,7 +17,7 @@ import {
   withSockDiag,
   word,
 } from './netlink.js';
-import { AF_INET, AF_INET6, formatHost } from './sockaddr.js';
+import { AF_INET, AF_INET6, encodeHost, formatHost } from './sockaddr.js';
 
 // What the kernel's net/ipv4/inet_diag.c asks for and answers: struct inet_diag_req_v2 and struct inet_diag_msg of
 // include/uapi/linux/inet_diag.h. Numbers are in host byte order, which is little-endian on all our platforms; ports
@@ -47,6 +47,14 @@ export const REQUEST_SIZE: number = REQUEST_ID + ID_SIZE;
 export interface PortRange {
   readonly from: number;
   readonly to: number;
+}
+
+/** One port, or a range, as a question has it; undefined for all. */
+export function rangesOf(port: number | PortRange): readonly PortRange[];
+export function rangesOf(port: number | PortRange | undefined): readonly PortRange[] | undefined;
+export function rangesOf(port: number | PortRange | undefined): readonly PortRange[] | undefined {
+  if (port === undefined) return undefined;
+  return [typeof port === 'number' ? { from: port, to: port } : port];
 }
 
 /** Which sockets are asked for. */
@@ -179,6 +187,14 @@ export function encodeRequest(type: number, flags: number, family: number, filte
   request.writeUInt8(IPPROTO_TCP, NLMSG_HEADER + 1);
   filter?.copy(request, REQUEST_SIZE);
   return request;
+}
+
+/** Names the socket that a request is about by its two ends. */
+export function writeEnds(request: Buffer, local: InetAddress, peer: InetAddress): void {
+  request.writeUInt16BE(local.port, REQUEST_ID);
+  request.writeUInt16BE(peer.port, REQUEST_ID + 2);
+  encodeHost(local).copy(request, REQUEST_ID + 4);
+  encodeHost(peer).copy(request, REQUEST_ID + 20);
 }
 
 function encodeDump(family: number, { protocol, states, ports, attributes = [] }: Question): Buffer {

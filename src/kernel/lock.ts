@@ -7,7 +7,7 @@ const flock = declare('int flock(int fd, int operation)');
 const LOCK_EX_NB = 2 | 4;
 const EAGAIN = 11;
 
-const LOCK_TRIES = 200;
+const PATIENCE_MS = 100;
 
 /**
  * Does the work while no other process does work under a lock on the same file, which only has to be readable.
@@ -18,7 +18,8 @@ const LOCK_TRIES = 200;
 export function oneAtATime<T>(path: string, work: () => T): T {
   const fd = openSync(path, 'r');
   try {
-    for (let tries = 0; flock(fd, LOCK_EX_NB) === -1 && tries < LOCK_TRIES; tries++) pauseThread(0.5);
+    const untilMs = performance.now() + PATIENCE_MS;
+    while (flock(fd, LOCK_EX_NB) === -1 && performance.now() < untilMs) pauseThread(0.5);
     return work();
   } finally {
     closeSync(fd);

@@ -21,11 +21,14 @@ export interface ProcessStat {
   readonly threads: number;
   /** Whether it is a thread of the kernel, which has no program. */
   readonly isKernelThread: boolean;
+  /** Whether its first thread is ending: its files may be closed already, long before it is a zombie on a busy machine. */
+  readonly isExiting: boolean;
   /** Its wait status once it is a zombie; 0 for those who may not look into it. */
   readonly exitStatus: number;
 }
 
 /** In include/linux/sched.h. */
+const PF_EXITING = 0x4;
 const PF_KTHREAD = 0x200000;
 
 /** What /proc tells of a process, or undefined when it has ended. */
@@ -48,6 +51,7 @@ export function processStat(pid: number | 'self'): ProcessStat | undefined {
     startTime: number(22),
     threads: number(20),
     isKernelThread: (number(9) & PF_KTHREAD) !== 0,
+    isExiting: (number(9) & PF_EXITING) !== 0,
     exitStatus: number(52),
   };
 }

@@ -2,11 +2,14 @@ import {
   encodeRequest,
   ID_SIZE,
   IPPROTO_TCP,
+  type PortRange,
   REQUEST_ID,
   REQUEST_SIZE,
   ROW_ID,
+  rangesOf,
   readRows,
   type TcpSocket,
+  writeEnds,
 } from './inet-diag.js';
 import { isLeftover, type LeftoverState } from './leftovers.js';
 import { type Fd, SyscallError } from './libc.js';
@@ -42,10 +45,7 @@ export function destroyTcpSocket({
 }: Pick<TcpSocket, 'local' | 'peer' | 'cookie'>): void {
   const family = local.family === 'ipv4' ? AF_INET : AF_INET6;
   const request = encodeRequest(SOCK_DESTROY, NLM_F_ACK, family);
-  request.writeUInt16BE(local.port, REQUEST_ID);
-  request.writeUInt16BE(peer.port, REQUEST_ID + 2);
-  encodeHost(local).copy(request, REQUEST_ID + 4);
-  encodeHost(peer).copy(request, REQUEST_ID + 20);
+  writeEnds(request, local, peer);
   request.writeBigUInt64LE(cookie, REQUEST_ID + 40);
   withSockDiag((netlink) => {
     sendMessages(netlink, request);
@@ -57,7 +57,8 @@ export function destroyTcpSocket({
 
 /** Which leftovers are meant. */
 export interface LeftoverTarget {
-  readonly port: number;
+  /** The local port, or those of a range. */
+  readonly port: number | PortRange;
   /** The local host alone; `127.0.0.1` is not `::ffff:127.0.0.1`. Default: every one. */
   readonly host?: string | undefined;
   readonly states: readonly LeftoverState[];
@@ -102,7 +103,7 @@ function requestsFor({ port, host, states }: LeftoverTarget): Buffer {
   };
   const isWanted = host === undefined ? isLeftover : isLeftoverOf(host);
   const { bytes, length } = readRows<Requests>(
-    { protocol: IPPROTO_TCP, states, ports: [{ from: port, to: port }] },
+    { protocol: IPPROTO_TCP, states, ports: rangesOf(port) },
     () => ({ bytes: Buffer.alloc(BATCH * REQUEST_SIZE), length: 0 }),
     (requests, at, end) => {
       if (!isWanted(at)) return end;

@@ -1,13 +1,22 @@
+import type { InetAddress } from '../model/address.js';
 import { TCP_STATES, type TcpState } from '../model/tcp-state.js';
 import {
   decodeRow,
+  encodeRequest,
   IPPROTO_TCP,
   IPPROTO_UDP,
   type PortRange,
+  REQUEST_ID,
+  rangesOf,
   readRows,
+  SOCK_DIAG_BY_FAMILY,
   type TcpSocket,
+  writeEnds,
 } from './inet-diag.js';
 import { isLeftover, LeftoverCounter, type Leftovers } from './leftovers.js';
+import { SyscallError } from './libc.js';
+import { NLMSG_ERROR, NLMSG_HEADER, receive, received, sendMessages, withSockDiag, word } from './netlink.js';
+import { AF_INET, AF_INET6 } from './sockaddr.js';
 
 export type { PortRange, SocketTimer, TcpSocket } from './inet-diag.js';
 export type { LeftoverState, Leftovers } from './leftovers.js';
@@ -62,6 +71,37 @@ export function tcpPort(port?: number | PortRange): PortSockets {
   return { sockets: rows, leftovers: counter.leftovers() };
 }
 
+/**
+ * The one TCP socket with these two ends in this network namespace, a TIME_WAIT too; undefined when there is none. The
+ * kernel looks it up, however many there are.
+ *
+ * @throws {SyscallError} EPROTONOSUPPORT: the kernel has no inet_diag.
+ * @see inet_diag_find_one_icsk() in net/ipv4/inet_diag.c
+ */
+export function tcpConnection(local: InetAddress, peer: InetAddress): TcpSocket | undefined {
+  const family = local.family === 'ipv4' ? AF_INET : AF_INET6;
+  const request = encodeRequest(SOCK_DIAG_BY_FAMILY, 0, family);
+  writeEnds(request, local, peer);
+  // INET_DIAG_NOCOOKIE
+  request.writeBigUInt64LE(2n ** 64n - 1n, REQUEST_ID + 40);
+  return withSockDiag((netlink) => {
+    sendMessages(netlink, request);
+    const end = receive(netlink);
+    const type = word(4) & 0xffff;
+    if (type !== NLMSG_ERROR) return found(decodeRow(NLMSG_HEADER, end), peer);
+    const errno = -received.readInt32LE(NLMSG_HEADER);
+    if (errno === ENOENT) return undefined;
+    throw new SyscallError('sock_diag', errno, local);
+  });
+}
+
+/** Where no connection has both ends, the kernel tells of the listener that would get its packets. */
+function found(socket: TcpSocket, peer: InetAddress): TcpSocket | undefined {
+  return socket.peer.port === peer.port ? socket : undefined;
+}
+
+const ENOENT = 2;
+
 function sockets(protocol: number, states: readonly TcpState[], port?: number): readonly TcpSocket[] {
   return readRows<TcpSocket[]>(
     { protocol, states, ports: rangesOf(port) },
@@ -71,9 +111,4 @@ function sockets(protocol: number, states: readonly TcpState[], port?: number): 
       return end;
     },
   );
-}
-
-function rangesOf(port: number | PortRange | undefined): readonly PortRange[] | undefined {
-  if (port === undefined) return undefined;
-  return [typeof port === 'number' ? { from: port, to: port } : port];
 }

@@ -8,12 +8,21 @@ const PROGRAM = fileURLToPath(new URL('./worker.js', import.meta.url));
 
 /**
  * Does a task in a process of its own, which may leave our network namespace: as root directly, otherwise inside a user
- * namespace of its own. Resolves when it has ended.
+ * namespace of its own. Resolves when it has ended. `abort` ends it.
  *
  * @throws {HoldfastError} ERR_HOLDFAST_LAB: it could not be started, or failed.
  */
-export async function doTask(task: Task, report: (report: Report) => void): Promise<void> {
+export async function doTask(
+  task: Task,
+  report: (report: Report) => void,
+  abort?: AbortSignal,
+): Promise<void> {
   const child = start();
+  // What is wrong is told by `ended`; a message that cannot be sent to it is no more.
+  child.on('error', () => undefined);
+  const stop = (): void => void child.kill('SIGKILL');
+  abort?.addEventListener('abort', stop);
+  child.once('exit', () => abort?.removeEventListener('abort', stop));
   let failure: Extract<Report, { type: 'failed' }> | undefined;
   let isDone = false;
   child.on('message', (message: Report) => {
@@ -28,7 +37,8 @@ export async function doTask(task: Task, report: (report: Report) => void): Prom
       error,
     );
   });
-  child.send(task);
+  ended.catch(() => undefined);
+  if (child.connected) child.send(task, () => undefined);
   const [code, signal] = (await ended) as [number | null, NodeJS.Signals | null];
   if (failure !== undefined) {
     const code = failure.code === 'ERR_HOLDFAST_SCENARIO' ? failure.code : 'ERR_HOLDFAST_LAB';

@@ -1,3 +1,6 @@
+import type { Fd } from '../kernel/libc.js';
+import { withoutCapabilities, withSocketOwner } from '../kernel/netns.js';
+import { pauseThread } from '../kernel/pause.js';
 import {
   acceptNow,
   bindTo,
@@ -17,10 +20,7 @@ import {
   setOption,
   shutdownFor,
   tcpStateOf,
-} from '../kernel/lab-socket.js';
-import type { Fd } from '../kernel/libc.js';
-import { withoutCapabilities, withSocketOwner } from '../kernel/netns.js';
-import { pauseThread } from '../kernel/pause.js';
+} from '../kernel/socket-calls.js';
 import type { InetAddress } from '../model/address.js';
 import type { Setting } from '../model/step.js';
 import type { TcpState } from '../model/tcp-state.js';

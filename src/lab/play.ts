@@ -5,6 +5,7 @@ import { formatAddress } from '../model/address.js';
 import type { KernelVersion } from '../model/kernel-rules.js';
 import type { RuleId } from '../model/rules.js';
 import { step } from '../model/step.js';
+import type { TcpState } from '../model/tcp-state.js';
 import type { Call } from './call.js';
 import { Lockstep } from './lockstep.js';
 import type { Case, Scenario } from './scenario.js';
@@ -25,6 +26,26 @@ export interface StepResult {
   readonly rule?: RuleId;
   /** Every rule that took part. */
   readonly applied?: readonly RuleId[];
+  /** All of the stage after the step, where that was asked for. */
+  readonly sockets?: readonly StageSocket[];
+}
+
+/** A TCP socket of the stage. */
+export interface StageSocket {
+  /** `BOUND`: it has a port, and neither listens nor is connected. */
+  readonly state: Exclude<TcpState, 'CLOSE'> | 'BOUND';
+  /** `127.0.0.1:20000` */
+  readonly local: string;
+  readonly peer: string | null;
+}
+
+/** How a scenario is played. */
+export interface PlayOptions {
+  readonly kernel: KernelVersion;
+  /** Whether to look at all sockets after each step. */
+  readonly sockets: boolean;
+  /** Called before a wait. */
+  waited(ms: number): void;
 }
 
 export interface CaseResult {
@@ -51,12 +72,8 @@ export interface ScenarioResult {
 }
 
 /** Plays a scenario on the model and on the kernel, each case in a namespace of its own. */
-export function play(
-  scenario: Scenario,
-  kernel: KernelVersion,
-  waited: (ms: number) => void,
-): ScenarioResult {
-  const cases = scenario.cases.map((one) => playCase(one, kernel, waited));
+export function play(scenario: Scenario, options: PlayOptions): ScenarioResult {
+  const cases = scenario.cases.map((one) => playCase(one, options));
   const claims = cases.map(({ holds }) => holds).filter((holds) => holds !== undefined);
   const asExpected = cases.every(({ steps }) =>
     steps.every(({ kernel: seen, expected }) => seen === expected),
@@ -72,8 +89,7 @@ function judge(claims: readonly boolean[]): VerdictWord {
 
 function playCase(
   { when, sysctls: given, sysctlsAt, steps }: Case,
-  kernel: KernelVersion,
-  waited: (ms: number) => void,
+  { kernel, sockets, waited }: PlayOptions,
 ): CaseResult {
   enterStage();
   const sysctls = at(sysctlsAt, () => {
@@ -88,7 +104,8 @@ function playCase(
     const results = steps.map((one, index) => {
       if (index === Math.max(0, decisive)) before = table();
       if (one.action.do === 'wait') waited(one.action.ms);
-      return at(`${one.at}: "${one.line}"`, () => playStep(lockstep, one));
+      const result = at(`${one.at}: "${one.line}"`, () => playStep(lockstep, one));
+      return sockets ? { ...result, sockets: stageSockets() } : result;
     });
     const claimed = results.filter((result) => result.claimed !== undefined);
     return {
@@ -257,11 +274,19 @@ function portOf(lockstep: Lockstep, word: PortWord): number {
 
 /** The TCP sockets of the stage, as ss would list them. */
 function table(): readonly string[] {
-  return tcpSockets(ALL_STATES.filter((state) => state !== 'CLOSE'))
-    .map(({ state, local, peer }) =>
-      state === 'LISTEN'
-        ? `LISTEN ${formatAddress(local)}`
-        : `${state} ${formatAddress(local)} ${formatAddress(peer)}`,
-    )
+  return stageSockets()
+    .filter(({ state }) => state !== 'BOUND')
+    .map(({ state, local, peer }) => [state, local, ...(peer === null ? [] : [peer])].join(' '))
     .sort();
+}
+
+function stageSockets(): readonly StageSocket[] {
+  return tcpSockets(ALL_STATES).map(({ state, local, peer }) => {
+    const isConnected = state !== 'LISTEN' && state !== 'CLOSE';
+    return {
+      state: state === 'CLOSE' ? 'BOUND' : state,
+      local: formatAddress(local),
+      peer: isConnected ? formatAddress(peer) : null,
+    };
+  });
 }

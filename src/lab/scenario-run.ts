@@ -1,6 +1,8 @@
 import { availableParallelism } from 'node:os';
+import { HoldfastError } from '../errors.js';
 import type { KernelVersion } from '../model/kernel-rules.js';
 import { doTask } from './crew.js';
+import type { ScenarioResult } from './play.js';
 import { needsRoot, type Scenario } from './scenario.js';
 import type { Report } from './worker.js';
 
@@ -33,6 +35,25 @@ export async function contradictions(
     ),
   );
   return quick.map(({ id }) => id).filter((id) => found.has(id));
+}
+
+/** Plays one scenario, and looks at all sockets after each step. @throws {HoldfastError} as `doTask`, ERR_HOLDFAST_LAB when aborted */
+export async function watchScenario(
+  scenario: Scenario,
+  kernel: KernelVersion,
+  signal: AbortSignal,
+): Promise<ScenarioResult> {
+  let result: ScenarioResult | undefined;
+  const task = { type: 'play', scenarios: [scenario], kernel, cpu: 0, goesOn: false, sockets: true } as const;
+  await doTask(
+    task,
+    (report) => {
+      if (report.type === 'played') result = report.result;
+    },
+    signal,
+  );
+  if (result === undefined) throw new HoldfastError('ERR_HOLDFAST_LAB', `${scenario.id} was not played`);
+  return result;
 }
 
 /** Those that this user can try. */

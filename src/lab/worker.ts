@@ -16,6 +16,8 @@ export type Task =
       readonly cpu: number;
       /** Whether a scenario that cannot be played to its end is told, and does not end the task. */
       readonly goesOn: boolean;
+      /** Whether results tell all sockets after each step. Default false. */
+      readonly sockets?: boolean;
     }
   | ({ readonly type: 'fuzz' } & FuzzTask);
 
@@ -79,10 +81,14 @@ async function work(task: Task): Promise<void> {
   }
 }
 
-function playOne(scenario: Scenario, { kernel, goesOn }: Extract<Task, { type: 'play' }>): Report {
+function playOne(
+  scenario: Scenario,
+  { kernel, goesOn, sockets = false }: Extract<Task, { type: 'play' }>,
+): Report {
   const { id } = scenario;
   try {
-    return { type: 'played', result: play(scenario, kernel, (ms) => tell({ type: 'waiting', id, ms })) };
+    const waited = (ms: number): void => tell({ type: 'waiting', id, ms });
+    return { type: 'played', result: play(scenario, { kernel, sockets, waited }) };
   } catch (error) {
     // A model that lacks a rule comes to where the whole one never does: it does not know, or has no such socket.
     if (goesOn && errorCode(error) === 'ERR_HOLDFAST_SCENARIO') {

@@ -73,6 +73,12 @@ export class GroupOrder {
     return index === undefined ? [] : [index];
   }
 
+  /** Members that may have another index once this one has left: the last, and whoever is uncertain. */
+  movedBy(inode: number): readonly number[] {
+    const last = this.#places.at(-1);
+    return [...this.#uncertain, ...(last === undefined ? [] : [last])].filter((one) => one !== inode);
+  }
+
   /**
    * The indexes that these have between them, whoever has which; undefined when one of them may be another member's, or
    * one is no member.

@@ -159,6 +159,7 @@ for (const shell of ['bash', 'zsh', 'fish'] as const) {
     expect(await complete(shell, 'holdfast status s', env)).toEqual(['shop']);
     expect(await complete(shell, 'holdfast status x', env)).toEqual([]);
     expect(await complete(shell, 'holdfast logs -f -n 5 ', env)).toEqual(['shop']);
+    expect(await complete(shell, 'holdfast watch --keeper ', env)).toEqual(['shop']);
   });
 }
 

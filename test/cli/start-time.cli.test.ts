@@ -22,7 +22,8 @@ test('--version loads nothing but itself', async () => {
 test('help loads the description of the commands and nothing that runs one', async () => {
   const own = [
     ...['cli/failure.js', 'cli/main.cjs', 'cli/program.js'],
-    ...['errors.js', 'model/duration.js', 'model/signals.js', 'platform.js', 'version.js'],
+    ...['errors.js', 'model/batch.js', 'model/duration.js', 'model/signals.js'],
+    ...['platform.js', 'version.js'],
   ];
   for (const args of [['--help'], ['run', '--help'], ['help', 'stop']]) {
     const loaded = await loadedBy(...args);
@@ -38,6 +39,16 @@ test('status loads no log and no doctor', async () => {
   expect(loaded.filter((file) => /pino|dist\/(doctor|cli\/(run|stop|doctor|completion))/.test(file))).toEqual(
     [],
   );
+});
+
+test('watch without a terminal loads nothing that draws', async () => {
+  const loaded = await loadedBy('watch', '--count', '1');
+  expect(loaded).toContain('dist/watch/sampler.js');
+  expect(
+    loaded.filter((file) =>
+      /node_modules\/(ink|react|yoga|fastify)|watch-(terminal|page)|diagnosis/.test(file),
+    ),
+  ).toEqual([]);
 });
 
 test('holdfast why runs from bytecode that this V8 accepts', () => {

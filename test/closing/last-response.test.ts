@@ -1,7 +1,8 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { closeAfterResponses } from '../../src/closing/last-response.js';
+import { followManners } from '../../src/closing/last-response.js';
+import { leaveAll } from '../../src/closing/manner.js';
 import { Client } from './client.js';
 
 let server: Server;
@@ -9,7 +10,8 @@ let respond: RequestListener;
 
 beforeAll(async () => {
   // It is for good: this file's process has nothing else to answer.
-  closeAfterResponses(1_000);
+  leaveAll({ isLeaving: true, waitsForClosers: false, idleMs: 1_000, peerFirstMs: 1_000, reset: false });
+  followManners();
   server = createServer((request, response) => respond(request, response));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 });

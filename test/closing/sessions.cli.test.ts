@@ -10,6 +10,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { testNeeding } from '../support/needing.js';
 import { tcpSockets } from '../support/proc.js';
 import { until } from '../support/wait.js';
+import { openStage, startLoad, startServer, timeWaits } from './closing-stage.js';
 import { heldSocket } from './held-socket.js';
 import { askToLeave, type Program, serve } from './program.js';
 
@@ -85,6 +86,25 @@ for (const node of [undefined, 'node22', 'node24'] as const) {
       expect(await program.started.end()).toEqual(SIGTERM);
     });
   }
+}
+
+for (const kind of ['http2', 'http2-secure'] as const) {
+  testNeeding('netns')(
+    `${kind}: 50 sessions that are idle are told to go, close first, and leave no TIME_WAIT at the server`,
+    async () => {
+      const netns = await openStage();
+      const server = await startServer(netns, kind, { delayMs: 0, close: { peerFirstMs: 10_000 } });
+      const load = await startLoad(netns, { port: server.port, kind, requests: 50 });
+      expect(await load.result()).toMatchObject({ answered: 50, lost: {} });
+      const { ms, ...ends } = await server.close();
+      expect(ends).toMatchObject({ peerFirst: 50, weFirst: 0, reset: 0, cut: 0 });
+      // Until then a request might have been on its way.
+      expect(ms).toBeGreaterThanOrEqual(200);
+      expect(ms).toBeLessThan(10_000);
+      expect((await timeWaits(netns, server.port)).server).toBe(0);
+      load.started.kill('SIGTERM');
+    },
+  );
 }
 
 test('a stream that is not answered at the timeout is cut off', async () => {

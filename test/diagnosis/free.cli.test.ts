@@ -10,6 +10,7 @@ import { freePort } from '../support/ports.js';
 import { start } from '../support/process.js';
 import { binaryOf } from '../support/requirement.js';
 import { nodeHttp } from '../support/servers.js';
+import { onTerminal, shellWords } from '../support/shell.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { NOBODY, PORT, scene } from './scene.js';
 
@@ -40,12 +41,9 @@ testNeeding(['netns', 'python3', 'script'])(
   async () => {
     const { actor, netns } = await scene();
     const server = await actor('a = listener("127.0.0.1", P)');
-    const line = [...holdfast, 'free', `${PORT}`].map((word) => `'${word}'`).join(' ');
+    const line = `exec ${shellWords([...holdfast, 'free', `${PORT}`])}`;
     const answered = async (answer: string): Promise<number | null> => {
-      const terminal = start(netns.command(['script', '-qec', line, '/dev/null']), {
-        stdio: ['pipe', 'pipe', 'pipe'],
-        env: { SHELL: '/bin/sh' },
-      });
+      const terminal = start(netns.command(onTerminal(line)), { stdio: ['pipe', 'pipe', 'pipe'] });
       await terminal.line(/SIGTERM to pid/);
       terminal.child.stdin?.write(`${answer}\n`);
       return (await terminal.end()).code;

@@ -10,6 +10,7 @@ import { freePort } from '../support/ports.js';
 import { start } from '../support/process.js';
 import { binaryOf } from '../support/requirement.js';
 import { nginx, nodeHttp } from '../support/servers.js';
+import { onTerminal } from '../support/shell.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 
@@ -24,10 +25,7 @@ testNeeding('script')(
     const folder = temporaryFolder();
     const program = 'console.log("ready " + process.pid); setInterval(() => 0, 1000)';
     const shell = `tty; sh -c '"$0" -e "$1" é; true' "${NODE}" '${program}'; true`;
-    const terminal = start([binaryOf('script'), '-qec', shell, '/dev/null'], {
-      cwd: folder,
-      env: { SHELL: '/bin/sh' },
-    });
+    const terminal = start(onTerminal(shell), { cwd: folder });
     const [, tty = ''] = await terminal.line(/\/dev\/(pts\/\d+)/);
     const [, pid = ''] = await terminal.line(/ready (\d+)/);
     const report = describeProcess(Number(pid));

@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest';
 import { readCgroup } from '../../src/diagnosis/cgroup.js';
 import type { ContainerReport } from '../../src/diagnosis/container.js';
-import { programOf } from '../../src/diagnosis/program.js';
 import {
   findSupervisor,
   type Lineage,
   type SeenProcess,
   type Supervisor,
 } from '../../src/diagnosis/supervisor.js';
+import { programOf } from '../../src/model/program.js';
 
 const ID = '9ec39b91f3d70e1beff50a308f77067065ea6be0d91a3378375056cd4422cf3d';
 const PID = 100;

@@ -21,8 +21,8 @@ for (const server of [nodeHttp, pythonHttp, gunicorn]) {
       const { bare, keeper } = await adopted(server, port);
       const inodes = listeners(port).map(({ inode }) => inode);
       expect(keeper.state().command).toEqual(commandLineOf(bare.pid));
-      const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
-      await until('answers', () => load.counts().ok > 20, { timeoutMs: 10_000 });
+      const load = startLoad({ port, ratePerSecond: 200 });
+      await until('answers', () => load.counts().ok > 20);
       const next = await keeper.crash();
       await keeper.process.line(/is served again/);
       expect(listeners(port).map(({ inode }) => inode)).toEqual(inodes);
@@ -30,7 +30,7 @@ for (const server of [nodeHttp, pythonHttp, gunicorn]) {
       const { refused, hung } = load.counts();
       expect({ refused, hung }).toEqual({ refused: 0, hung: 0 });
       await load.stop();
-      const quiet = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
+      const quiet = startLoad({ port, ratePerSecond: 200 });
       expect(await reloaded(keeper)).not.toBe(next);
       await settled(keeper);
       await expectNothingFailed(quiet.stop());
@@ -42,8 +42,8 @@ for (const server of [nodeHttp, pythonHttp, gunicorn]) {
 test('the first reload of an adopted server fails no request', async () => {
   const port = await freePort();
   const { bare, keeper } = await adopted(nodeHttp, port);
-  const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
-  await until('answers', () => load.counts().ok > 20, { timeoutMs: 10_000 });
+  const load = startLoad({ port, ratePerSecond: 200 });
+  await until('answers', () => load.counts().ok > 20);
   await reloaded(keeper);
   await settled(keeper);
   await expectNothingFailed(load.stop());

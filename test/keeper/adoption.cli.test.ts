@@ -1,6 +1,7 @@
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import type { KeeperState } from '../../src/index.js';
 import { bodyOf } from '../support/http.js';
 import { type RunningKeeper, startKeeper } from '../support/keeper.js';
 import { startLoad } from '../support/load.js';
@@ -8,10 +9,11 @@ import { testNeeding } from '../support/needing.js';
 import { freePort } from '../support/ports.js';
 import { isAlive, listeners } from '../support/proc.js';
 import { goHttp, javaHttp, nginx, nodeHttp, pythonHttp, staticHttp, trap } from '../support/servers.js';
+import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 import { expectNothingFailed, reloaded, settled } from './reloads.js';
 
-const KILLS = Number(process.env.HOLDFAST_TEST_KEEPER_KILLS ?? 5);
+const KILLS = Number(process.env.HOLDFAST_TEST_KEEPER_KILLS ?? 3);
 
 for (const server of [nodeHttp, pythonHttp, staticHttp, goHttp, javaHttp, nginx]) {
   testNeeding(server.needs)(
@@ -21,8 +23,8 @@ for (const server of [nodeHttp, pythonHttp, staticHttp, goHttp, javaHttp, nginx]
       const command = server.command(port);
       let keeper = startKeeper(command);
       await keeper.holding();
-      const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000, maxOpen: 4_000 });
-      await until('answers', () => load.counts().ok > 20, { timeoutMs: 10_000 });
+      const load = startLoad({ port, ratePerSecond: 200 });
+      await until('answers', () => load.counts().ok > 20);
       // What goes into the background is another process by now.
       const worker = await until('the server', () => isAlive(keeper.worker()) && keeper.worker());
       const inodes = inodesOf(port);
@@ -58,6 +60,34 @@ test('a worker that dies while no keeper lives is started again with its socket,
   expect(keeper.worker()).not.toBe(worker);
   await keeper.crash();
   expect(await bodyOf(port)).not.toBe('');
+});
+
+test('a server that waits for its next start waits on with the next keeper, and has not failed once more', async () => {
+  const port = await freePort();
+  const cwd = temporaryFolder();
+  const bad = join(cwd, 'bad');
+  const code = `
+    if (require('node:fs').existsSync('bad')) process.exit(3);
+    require('node:http').createServer((_, response) => response.end('ok')).listen(${port}, '127.0.0.1');`;
+  const command = [process.execPath, '-e', code];
+  const first = startKeeper(command, { cwd });
+  await first.holding();
+  writeFileSync(bad, '');
+  process.kill(first.worker(), 'SIGKILL');
+  // The sixth failure in a row is waited for 1.3 s at least.
+  await until('a long wait', () => stateOf(first).phase === 'backing-off' && failuresOf(first) >= 6, {
+    timeoutMs: 20_000,
+  });
+  await killed(first);
+  const failures = failuresOf(first);
+  const keeper = startKeeper(command, { cwd, beside: first });
+  await keeper.process.line(/took over no server, and 127/);
+  expect({ phase: stateOf(keeper).phase, failures: failuresOf(keeper) }).toEqual({
+    phase: 'backing-off',
+    failures,
+  });
+  rmSync(bad);
+  expect(await bodyOf(port, { timeoutMs: 20_000 })).toBe('ok');
 });
 
 test('binds that a server makes while no keeper lives wait for the next one, and are held', async () => {
@@ -101,6 +131,53 @@ test('a call that the keeper had received and not written down when it was kille
   const keeper = successor(first, nodeHttp.command(port), ['--standby']);
   await expectStandIn(keeper, standby);
   expect(await bodyOf(port)).toContain(`pid ${standby}`);
+});
+
+for (const next of ['has been started', 'has died'])
+  test(`a standby that serves and was not written down to is no standby, when the one after it ${next}`, async () => {
+    const port = await freePort();
+    const { first, standby } = await startStandby(port);
+    const file = join(first.env.HOLDFAST_STATE_DIR, 'app.json');
+    const before = readFileSync(file, 'utf8');
+    process.kill(first.worker(), 'SIGKILL');
+    await first.process.line(new RegExp(`pid ${standby}, which was standing by, serves now`));
+    const parked = await first.untilState('the next standby', ({ workers }) =>
+      workers.some(({ phase, pid }) => phase === 'parked' && pid !== standby),
+    );
+    await killed(first);
+    if (next === 'has died') {
+      const { pid } = parked.workers.find(({ phase }) => phase === 'parked') ?? {};
+      process.kill(pid ?? 0, 'SIGKILL');
+      await until('its end', () => !isAlive(pid ?? 0));
+    }
+    writeFileSync(file, before);
+    const keeper = successor(first, nodeHttp.command(port), ['--standby']);
+    await keeper.process.line(/took over the server/);
+    const { generation } = await keeper.untilState('one that serves and one that waits', ({ workers }) => {
+      const [one, other, ...more] = workers.toSorted((a, b) => a.phase.localeCompare(b.phase));
+      return (
+        more.length === 0 && one?.phase === 'parked' && other?.phase === 'serving' && other.pid === standby
+      );
+    });
+    expect(generation).toBe(1);
+    expect(await bodyOf(port)).toContain(`pid ${standby}`);
+  });
+
+test('a listen that the keeper had answered and not written down when it was killed counts all the same', async () => {
+  const port = await freePort();
+  const flags = ['--workers', '2'];
+  const first = startKeeper(nodeHttp.command(port), { flags });
+  const serve = ({ workers }: KeeperState): boolean =>
+    workers.length === 2 && workers.every(({ phase }) => phase === 'serving');
+  await first.untilState('two workers', serve);
+  await killed(first);
+  const file = join(first.env.HOLDFAST_STATE_DIR, 'app.json');
+  const state = JSON.parse(readFileSync(file, 'utf8'));
+  state.recovery.generations[0].workers[1].phase = 'starting';
+  writeFileSync(file, JSON.stringify(state));
+  const keeper = successor(first, nodeHttp.command(port), flags);
+  await keeper.process.line(/took over the server/);
+  await keeper.untilState('two workers', serve);
 });
 
 test(`a server that writes a line every 10 ms does not notice ${KILLS} kills of its keeper`, async () => {
@@ -148,7 +225,7 @@ test('when the holder was killed as well, the sockets come from the server, whic
   const first = startKeeper(nodeHttp.command(port));
   await first.holding();
   const [worker, inodes] = [first.worker(), inodesOf(port)];
-  const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
+  const load = startLoad({ port, ratePerSecond: 200 });
   await killed(first);
   const { recovery } = stateOf(first);
   process.kill(recovery.holder.pid, 'SIGKILL');
@@ -191,7 +268,7 @@ test('a reload that a kill interrupted is forgotten: the candidate ends, the old
   const first = startKeeper(nodeHttp.command(port), { flags });
   await first.holding();
   const worker = first.worker();
-  const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
+  const load = startLoad({ port, ratePerSecond: 200 });
   void first.ask('reload', 'app');
   await first.untilState(
     'the candidate',
@@ -207,6 +284,29 @@ test('a reload that a kill interrupted is forgotten: the candidate ends, the old
   expect(keeper.worker()).toBe(worker);
   expect(isAlive(candidate ?? 0)).toBe(false);
   await expectNothingFailed(load.stop());
+  await expectOneSocket(keeper);
+});
+
+test('so is one whose candidate shares the socket of the old server', async () => {
+  const cwd = temporaryFolder();
+  const flags = ['--listen', 'unix:shared.sock', '--ready', 'delay:1h', '--ready-timeout', '2h'];
+  const listen = `listen({ fd: 3 }, () => console.log('listening'))`;
+  const command = [
+    process.execPath,
+    '-e',
+    `require('node:http').createServer((_, r) => r.end('ok')).${listen}`,
+  ];
+  const first = startKeeper(command, { flags, cwd });
+  await first.process.line(/^listening$/);
+  const worker = first.worker();
+  void first.ask('reload', 'app');
+  await first.process.line(/^listening$/, { after: 1 });
+  await first.untilState('two that serve', ({ workers }) => workers.length === 2);
+  await killed(first);
+  const keeper = startKeeper(command, { flags, cwd, beside: first });
+  await settled(keeper);
+  expect(keeper.worker()).toBe(worker);
+  await expectOneSocket(keeper);
 });
 
 test('run --replace takes over from the keeper that runs, which ends with 0; the server serves on', async () => {
@@ -214,7 +314,7 @@ test('run --replace takes over from the keeper that runs, which ends with 0; the
   const first = startKeeper(nodeHttp.command(port));
   await first.holding();
   const worker = first.worker();
-  const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
+  const load = startLoad({ port, ratePerSecond: 200 });
   const keeper = successor(first, nodeHttp.command(port), ['--replace']);
   await keeper.process.line(/took over the server/);
   expect(await first.process.end()).toEqual({ code: 0, signal: null });
@@ -230,7 +330,7 @@ test('run --replace with another command reloads the server', async () => {
   const port = await freePort();
   const first = startKeeper(secondPort(port, 1));
   await first.holding();
-  const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
+  const load = startLoad({ port, ratePerSecond: 200 });
   const keeper = successor(first, secondPort(port, 2), ['--replace']);
   await keeper.process.line(/generation 2 has taken over/);
   await settled(keeper);
@@ -240,13 +340,14 @@ test('run --replace with another command reloads the server', async () => {
 testNeeding('cc')('run --replace is refused by a keeper that is stopping, which stops on', async () => {
   const port = await freePort();
   const { command } = trap('ignore-sigterm');
-  const first = startKeeper(command(port), { flags: ['--stop-timeout', '3s'] });
+  const first = startKeeper(command(port), { flags: ['--stop-timeout', '1h'] });
   await first.holding();
   first.process.kill('SIGTERM');
   await first.process.line(/stopping with SIGTERM/);
   const keeper = successor(first, command(port), ['--replace']);
   expect(await keeper.process.end()).toEqual({ code: 2, signal: null });
   expect(keeper.process.stderr).toContain('the keeper is stopping');
+  first.process.kill('SIGTERM'); // at once
   expect(await first.process.end()).toEqual({ code: 137, signal: null });
   expect(first.process.stderr).not.toContain('a fault of holdfast');
 });
@@ -255,6 +356,18 @@ test('run --replace without a keeper that runs starts the server', async () => {
   const port = await freePort();
   const keeper = startKeeper(nodeHttp.command(port), { flags: ['--replace'] });
   await keeper.holding();
+});
+
+test('what a keeper that was killed had begun to write is not left behind', async () => {
+  const port = await freePort();
+  const first = startKeeper(nodeHttp.command(port));
+  await first.holding();
+  await killed(first);
+  const { HOLDFAST_STATE_DIR: folder } = first.env;
+  writeFileSync(join(folder, 'app.json.new'), '{"version":');
+  const keeper = successor(first, nodeHttp.command(port));
+  await keeper.process.line(/took over the server/);
+  expect(readdirSync(folder).toSorted()).toEqual(['app.json', 'app.lock', 'app.sock']);
 });
 
 test('a state file that others may write is not believed', async () => {
@@ -284,6 +397,14 @@ test('the stop of a server that was taken over ends everything', async () => {
   expect(isAlive(holder)).toBe(false);
   expect(listeners(port)).toEqual([]);
 });
+
+/** Of what the candidate had, nothing is left, and the keeper still has what it goes on with. */
+async function expectOneSocket(keeper: RunningKeeper): Promise<void> {
+  expect((await keeper.ask('pause', 'app')).exit.code).toBe(0);
+  expect((await keeper.ask('resume', 'app')).exit.code).toBe(0);
+  expect(keeper.state().sockets).toHaveLength(1);
+  expect(keeper.process.stderr).not.toMatch(/cannot write|a fault of holdfast/);
+}
 
 /** A keeper with a server and a standby that waits. */
 async function startStandby(port: number): Promise<{ first: RunningKeeper; standby: number }> {
@@ -336,8 +457,15 @@ function inodesOf(port: number): readonly number[] {
   return listeners(port).map(({ inode }) => inode);
 }
 
-function stateOf(keeper: RunningKeeper): {
-  readonly recovery: { readonly holder: { readonly pid: number } };
-} {
+function failuresOf(keeper: RunningKeeper): number {
+  return stateOf(keeper).recovery.generations[0]?.workers[0]?.failures ?? 0;
+}
+
+function stateOf(keeper: RunningKeeper): KeeperState & { readonly recovery: Recovery } {
   return JSON.parse(readFileSync(join(keeper.env.HOLDFAST_STATE_DIR, 'app.json'), 'utf8'));
+}
+
+interface Recovery {
+  readonly holder: { readonly pid: number };
+  readonly generations: readonly { readonly workers: readonly { readonly failures: number }[] }[];
 }

@@ -9,6 +9,8 @@ import { connect as connectSecure } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { drain } from '../../dist/keeper/drain.js';
 import { DrainWatch } from '../../dist/keeper/drain-watch.js';
+import { openFiles, processStat, socketInodeOf } from '../../dist/kernel/procfs.js';
+import { tcpSockets } from '../../dist/kernel/sock-diag.js';
 import {
   acceptNow,
   bindTo,
@@ -16,9 +18,7 @@ import {
   connectTo,
   listenWith,
   openSocket,
-} from '../../dist/kernel/lab-socket.js';
-import { openFiles, processStat, socketInodeOf } from '../../dist/kernel/procfs.js';
-import { tcpSockets } from '../../dist/kernel/sock-diag.js';
+} from '../../dist/kernel/socket-calls.js';
 
 export const PORT = 7000;
 export const QUIET_MS = 50;

@@ -7,7 +7,7 @@ const stage = JSON.stringify(new URL('./drain-stage.js', import.meta.url).href);
 /** Runs a scene with everything of test/keeper/drain-stage.js, and gives what it tells. */
 function play(scene: string, modules: readonly string[] = []): Promise<unknown> {
   return inside(
-    ['lab-socket', 'sock-diag', ...modules],
+    ['socket-calls', 'sock-diag', ...modules],
     `
     const { connect, connection, drained, get, listener, ownCopy, post, startCopy } = await import(${stage});
     const { stateAfterQuiet, stateOf, statesOf, until, watch, PORT } = await import(${stage});
@@ -232,6 +232,7 @@ testNeeding(['netns', 'mptcp'])('the queue of an MPTCP listener is seen by what 
     const client = await connect();
     client.send(get('/held'));
     await connect();
+    await until('both in the queue', () => watch(copy).look().waiting === 2);
     const looks = ['queue', 'idle', 'open'].map((wait) => watch(copy, { wait }).look());
     copy.thaw();
     const watched = watch(copy);

@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import { ADD_ADDRESS, type InsideOptions, inside } from '../kernel/inside.js';
 import { testNeeding } from '../support/needing.js';
 
-const MODULES = ['lab-socket', 'reuseport-group', 'sock-diag', 'socket', '../keeper/http-check'];
+const MODULES = ['socket-calls', 'reuseport-group', 'sock-diag', 'socket', '../keeper/http-check'];
 const TIMES = 60;
 
 /** Counts requests by their path, and tells when asked. Its socket is fd 3. */

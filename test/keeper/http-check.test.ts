@@ -4,9 +4,9 @@ import { createServer as createTcpServer, type Server, type Socket } from 'node:
 import { expect, onTestFinished, test } from 'vitest';
 import { type HttpCheck, httpCheck } from '../../src/keeper/http-check.js';
 import { close } from '../../src/kernel/fd.js';
-import { connectTo, openSocket } from '../../src/kernel/lab-socket.js';
 import { type PortRange, tcpPort, tcpSockets } from '../../src/kernel/sock-diag.js';
 import { acceptQueueLength, bind, listen, setReuseAddress, streamSocket } from '../../src/kernel/socket.js';
+import { connectTo, openSocket } from '../../src/kernel/socket-calls.js';
 import { testNeeding } from '../support/needing.js';
 import { freePort, freePorts } from '../support/ports.js';
 import { start } from '../support/process.js';

@@ -1,21 +1,17 @@
 import { expect } from 'vitest';
 import { bodyOf } from '../support/http.js';
 import { type RunningKeeper, startKeeper } from '../support/keeper.js';
-import { type Load, type LoadFailure, type LoadResult, startLoad } from '../support/load.js';
+import { type LoadFailure, type LoadResult, startLoad } from '../support/load.js';
 import { testNeeding } from '../support/needing.js';
 import { freePort } from '../support/ports.js';
 import { descendantsOf, isAlive, listeners } from '../support/proc.js';
 import type { TestServer } from '../support/servers.js';
-import { until } from '../support/wait.js';
+import { answersAll } from './answers.js';
 import { freeze, queueClients } from './clients.js';
 
-const KILLS = Number(process.env.HOLDFAST_TEST_KILLS ?? 5);
+const KILLS = Number(process.env.HOLDFAST_TEST_KILLS ?? 4);
 const RATE_PER_SECOND = 200;
 const QUEUED = 50;
-/** Requests on their way while a server keeps up with the load. */
-const FEW = 10;
-/** What the load must get from a server that keeps up, before that one is killed. */
-const ANSWERS_BETWEEN = 40;
 
 /** One kill of a server's first process. Times in ms since the start of the load, as exactly as that is known. */
 interface Kill {
@@ -37,14 +33,14 @@ export function testKills(server: TestServer): void {
       await keeper.holding();
       const sockets = inodes(port);
       const beforeMs = performance.now();
-      const load = startLoad({ port, ratePerSecond: RATE_PER_SECOND, timeoutMs: 15_000, maxOpen: 4_000 });
+      const load = startLoad({ port, ratePerSecond: RATE_PER_SECOND });
       const started = { beforeMs, afterMs: performance.now() };
-      await answered(load);
+      await answersAll(load);
       const kills: Kill[] = [];
       for (let i = 0; i < KILLS; i++) {
         kills.push(await kill(keeper, started));
         expect(inodes(port)).toEqual(sockets);
-        await answered(load);
+        await answersAll(load);
       }
       const result = await load.stop();
       expect(inodes(port)).toEqual(sockets);
@@ -74,17 +70,6 @@ export function testQueueAtKill(server: TestServer): void {
       expect(outcomes.filter((outcome) => tree.includes(Number(outcome)))).toEqual([]);
     },
   );
-}
-
-async function answered(load: Load): Promise<void> {
-  await until('a server that keeps up', () => unanswered(load) <= FEW, { timeoutMs: 20_000 });
-  const { ok } = load.counts();
-  await until('more answers', () => load.counts().ok >= ok + ANSWERS_BETWEEN, { timeoutMs: 20_000 });
-}
-
-function unanswered(load: Load): number {
-  const { sent, ok, refused, reset, eof, hung, other } = load.counts();
-  return sent - ok - refused - reset - eof - hung - other;
 }
 
 async function kill(

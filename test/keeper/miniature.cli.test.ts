@@ -43,7 +43,7 @@ test(
     const command = [process.execPath, '-e', SERVER, `${port}`];
     let keeper = startKeeper(command, { flags: FLAGS, cwd: folder });
     await quiet(keeper, 2);
-    const load = startLoad({ port, ratePerSecond: 100, timeoutMs: 20_000, maxOpen: 4_000 });
+    const load = startLoad({ port, ratePerSecond: 100 });
     let workers = 2;
     const happened: string[] = [];
     const events: Readonly<Record<string, () => unknown>> = {
@@ -54,7 +54,7 @@ test(
         keeper.process.kill('SIGKILL');
         await keeper.process.exited;
         keeper = startKeeper(command, { flags: FLAGS, cwd: folder, beside: keeper });
-        await keeper.process.line(/took over/, { timeoutMs: 20_000 });
+        await keeper.process.line(/took over/);
       },
       reload: () => keeper.ask('reload', 'app'),
       'a bad reload': async () => {

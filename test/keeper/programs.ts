@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { binaryOf } from '../support/requirement.js';
+import { shellWords } from '../support/shell.js';
 import { temporaryFolder } from '../support/temporary.js';
 
 /** A command that runs another program from its next start on: as after an edit or a deployment. */
@@ -17,7 +18,7 @@ export function changingCommand(first: readonly string[]): ChangingCommand {
   let current = first;
   const become = (next: readonly string[]): void => {
     current = next;
-    writeFileSync(file, `exec ${next.map(quote).join(' ')}\n`);
+    writeFileSync(file, `exec ${shellWords(next)}\n`);
   };
   become(first);
   return { command: ['/bin/sh', file], current: () => current, become };
@@ -63,7 +64,3 @@ print('second binds:', bound, again(), flush=True)
 ${ANSWER}
 serve(s)
 `;
-
-function quote(word: string): string {
-  return `'${word.replaceAll("'", "'\\''")}'`;
-}

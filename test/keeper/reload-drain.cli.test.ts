@@ -7,7 +7,9 @@ import { expect, test } from 'vitest';
 import { type RunningKeeper, startKeeper } from '../support/keeper.js';
 import { freePort } from '../support/ports.js';
 import { isAlive } from '../support/proc.js';
+import { nodeHttp } from '../support/servers.js';
 import { until } from '../support/wait.js';
+import { freeze, queueClients } from './clients.js';
 import { reloaded, settled } from './reloads.js';
 
 test('an answer in two parts is finished by the old server', async () => {
@@ -83,6 +85,33 @@ test('a stop while the old server finishes an answer lets it, as it does the new
   keeper.process.kill('SIGTERM');
   expect(await answer).toBe(`first second of ${old}`);
   expect(await keeper.process.end()).toEqual({ code: 0, signal: null });
+});
+
+test('a server that dies while it finishes what it had is not started again', async () => {
+  const { port, keeper } = await startServer(['--drain-timeout', '60s']);
+  const answer = await response(port, '/endless');
+  answer.on('error', () => undefined).resume();
+  const { old } = await replaced(keeper);
+  const { starts } = keeper.state();
+  process.kill(old, 'SIGKILL');
+  await settled(keeper);
+  expect(keeper.state().starts).toBe(starts);
+});
+
+test('a server that dies while clients of before the reload wait for it is, and answers them', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port));
+  await keeper.holding();
+  await freeze(keeper.worker());
+  const { outcomes } = await queueClients(port, 3);
+  const { old, next } = await replaced(keeper);
+  process.kill(old, 'SIGKILL');
+  const [again, ...others] = new Set(await outcomes);
+  expect(others).toEqual([]);
+  expect(again).toEqual(expect.any(Number));
+  expect([old, next]).not.toContain(again);
+  await settled(keeper);
+  expect(keeper.worker()).toBe(next);
 });
 
 const SERVER = `

@@ -153,7 +153,7 @@ for (const [how, flags, ask] of [
     const keeper = startKeeper([process.execPath, '-e', serve(port)], { flags });
     await keeper.holding();
     const worker = keeper.worker();
-    const load = startLoad({ port, ratePerSecond: 100, timeoutMs: 10_000 });
+    const load = startLoad({ port, ratePerSecond: 100 });
     await until('answers', () => load.counts().ok > 10);
     expect((await keeper.ask(ask, keeper.name)).exit.code).toBe(0);
     expect(isAlive(worker)).toBe(false);

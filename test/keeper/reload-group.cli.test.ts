@@ -36,6 +36,8 @@ testNeeding('cc')(
     const port = await freePort();
     const keeper = startKeeper(trap('reuseport-many').command(port));
     await keeper.holding();
+    // The first is held while the others are still to listen.
+    await keeper.process.line(/^listening on/);
     const { length } = listeners(port);
     expect(length).toBeGreaterThan(1);
     for (let reloads = 0; reloads < 3; reloads++) {

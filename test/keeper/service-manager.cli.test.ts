@@ -12,6 +12,7 @@ import { nodeHttp } from '../support/servers.js';
 import { startSystemd } from '../support/systemd.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
+import { answersAll } from './answers.js';
 import { expectNothingFailed, reloaded, settled } from './reloads.js';
 
 const KILLS = 5;
@@ -118,15 +119,11 @@ test(`of clients that come steadily, ${KILLS} kills of keeper and server at once
   await keeper.holding();
   const inode = listeningInode(port);
   const beforeMs = performance.now();
-  const load = startLoad({ port, ratePerSecond: RATE_PER_SECOND, timeoutMs: 20_000, maxOpen: 4_000 });
+  const load = startLoad({ port, ratePerSecond: RATE_PER_SECOND });
   const afterMs = performance.now();
-  const answers = async (): Promise<unknown> => {
-    const { ok } = load.counts();
-    return until('answers', () => load.counts().ok > ok + 40, { timeoutMs: 20_000 });
-  };
   const kills: { readonly earliestMs: number; readonly latestMs: number }[] = [];
   for (let kill = 0; kill < KILLS; kill++) {
-    await answers();
+    await answersAll(load);
     const killMs = performance.now();
     await killAll(keeper);
     kills.push({ earliestMs: killMs - afterMs, latestMs: performance.now() - beforeMs });
@@ -134,7 +131,7 @@ test(`of clients that come steadily, ${KILLS} kills of keeper and server at once
     await keeper.holding();
     expect(listeningInode(port)).toBe(inode);
   }
-  await answers();
+  await answersAll(load);
   // What came back from the store is held as before, and can be taken over from.
   await reloaded(keeper);
   await settled(keeper);
@@ -154,7 +151,7 @@ test('the keeper alone is killed, and the next one goes on with the server, what
   await keeper.holding();
   await systemd.told(/^READY=1$/);
   const worker = keeper.worker();
-  const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 20_000, maxOpen: 4_000 });
+  const load = startLoad({ port, ratePerSecond: 200 });
   for (let kill = 1; kill <= KILLS; kill++) {
     await until('answers', () => load.counts().ok > 20 * kill);
     keeper.process.kill('SIGKILL');

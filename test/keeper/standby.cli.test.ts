@@ -17,7 +17,7 @@ test(`a server that needs ${BOOT_MS} ms to start: a standby serves long before, 
   const port = await freePort();
   const keeper = await startStandby(nodeHttp, port, ['--boot', `${BOOT_MS}`, '--delay', '5']);
   for (let kill = 0; kill < KILLS; kill++) {
-    const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
+    const load = startLoad({ port, ratePerSecond: 200 });
     await until('answers', () => load.counts().ok > 50);
     const { worker, parked } = pids(keeper);
     process.kill(worker, 'SIGKILL');
@@ -84,7 +84,7 @@ test('a reload brings a standby of the new generation, and leaves nothing of the
   const port = await freePort();
   const keeper = await startStandby(nodeHttp, port, ['--delay', '20']);
   const before = pids(keeper);
-  const load = startLoad({ port, ratePerSecond: 100, timeoutMs: 10_000 });
+  const load = startLoad({ port, ratePerSecond: 100 });
   await reloaded(keeper);
   await settled(keeper);
   await isParked(keeper);
@@ -97,7 +97,7 @@ test('trap 7.1: a standby that has waited too long is started anew, and no clien
   const port = await freePort();
   const keeper = await startStandby(nodeHttp, port, ['--graceful'], ['--standby-max-age', '300ms']);
   const { parked, worker } = pids(keeper);
-  const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
+  const load = startLoad({ port, ratePerSecond: 200 });
   await keeper.untilState('another standby', ({ workers }) => {
     return workers.some(({ pid, phase }) => phase === 'parked' && pid !== parked);
   });

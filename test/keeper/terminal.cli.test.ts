@@ -9,6 +9,7 @@ import { freePort } from '../support/ports.js';
 import { isAlive, listeners, listeningInode } from '../support/proc.js';
 import { binaryOf } from '../support/requirement.js';
 import { nodeHttp, trap } from '../support/servers.js';
+import { onTerminal, shellWords } from '../support/shell.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 import { outcomeOf, queueClients } from './clients.js';
@@ -18,7 +19,7 @@ testNeeding(['script', 'python3'])(
   'Ctrl-C ends keeper and server once: the server gets one SIGINT',
   async () => {
     const port = await freePort();
-    const keeper = onTerminal(python(COUNTS_INTERRUPTS, port));
+    const keeper = keeperOnTerminal(python(COUNTS_INTERRUPTS, port));
     await keeper.holding();
     type(keeper, '\x03');
     await keeper.process.line(/interrupted/);
@@ -33,7 +34,7 @@ testNeeding(['script', 'python3'])(
 
 testNeeding(['script'])('Ctrl-C ends a server that does nothing about it, as if it ran bare', async () => {
   const port = await freePort();
-  const keeper = onTerminal(nodeHttp.command(port));
+  const keeper = keeperOnTerminal(nodeHttp.command(port));
   await keeper.holding();
   const pid = keeper.worker();
   type(keeper, '\x03');
@@ -44,7 +45,7 @@ testNeeding(['script'])('Ctrl-C ends a server that does nothing about it, as if 
 
 testNeeding(['script', 'cc'])('a second Ctrl-C ends a server that ignores the first, at once', async () => {
   const port = await freePort();
-  const keeper = onTerminal(trap('ignore-sigterm').command(port));
+  const keeper = keeperOnTerminal(trap('ignore-sigterm').command(port));
   await keeper.holding();
   const pid = keeper.worker();
   type(keeper, '\x03');
@@ -59,7 +60,7 @@ for (const server of ['node', 'ignore-sigterm'] as const) {
   testNeeding(['script', 'cc'])(`closing the terminal ends keeper and server (${server})`, async () => {
     const port = await freePort();
     const command = server === 'node' ? nodeHttp.command(port) : trap(server).command(port);
-    const keeper = onTerminal(command, { flags: ['--stop-timeout', '500ms'] });
+    const keeper = keeperOnTerminal(command, { flags: ['--stop-timeout', '500ms'] });
     const { pid } = await keeper.holding();
     const worker = keeper.worker();
     keeper.process.kill('SIGKILL'); // script, and with it the terminal
@@ -137,7 +138,7 @@ test('SIGHUP without a terminal reloads', async () => {
 
 testNeeding('script')('keys reach a server in raw mode, Ctrl-C and Ctrl-Z as keys too', async () => {
   const port = await freePort();
-  const keeper = onTerminal(rawServer(port));
+  const keeper = keeperOnTerminal(rawServer(port));
   await keeper.holding();
   for (const key of ['r', '\x03', '\x1a', '\x04', '\x1b[A']) {
     type(keeper, key);
@@ -154,7 +155,7 @@ testNeeding('script')('keys reach a server in raw mode, Ctrl-C and Ctrl-Z as key
 testNeeding('script')('the server has the terminal as its own, in both directions', async () => {
   const port = await freePort();
   const script = `console.log('tty ' + [process.stdin.isTTY, process.stdout.isTTY, process.stderr.isTTY])`;
-  const keeper = onTerminal([
+  const keeper = keeperOnTerminal([
     process.execPath,
     '-e',
     `${script}; require('net').createServer().listen(${port})`,
@@ -166,7 +167,7 @@ testNeeding('script')(
   'the modes of the terminal are restored after a server in raw mode is killed',
   async () => {
     const port = await freePort();
-    const keeper = onTerminal(rawServer(port), { flags: ['--restart', 'never'], after: '; stty -a' });
+    const keeper = keeperOnTerminal(rawServer(port), { flags: ['--restart', 'never'], after: '; stty -a' });
     await keeper.holding();
     const worker = keeper.worker();
     expect(modesOf(worker)).toMatch(/-icanon/);
@@ -252,7 +253,7 @@ interface TerminalOptions extends KeeperOptions {
 }
 
 /** A keeper that leads the session of a terminal of its own. What is typed goes to the terminal. */
-function onTerminal(
+function keeperOnTerminal(
   command: readonly string[],
   { after = '', ...options }: TerminalOptions = {},
 ): RunningKeeper {
@@ -260,8 +261,7 @@ function onTerminal(
   return startKeeper(command, {
     ...options,
     stdio: ['pipe', 'pipe', 'pipe'],
-    env: { SHELL: '/bin/sh' },
-    around: (keeper) => [binaryOf('script'), '-qefc', `${exec}${shellWords(keeper)} ${after}`, '/dev/null'],
+    around: (keeper) => onTerminal(`${exec}${shellWords(keeper)} ${after}`),
   });
 }
 
@@ -274,15 +274,10 @@ function inShell(
   const keeper = startKeeper(command, {
     ...options,
     stdio: ['pipe', 'pipe', 'pipe'],
-    env: { SHELL: '/bin/sh', PS1: '', HISTFILE: '/dev/null', INPUTRC: '/dev/null' },
+    env: { PS1: '', HISTFILE: '/dev/null', INPUTRC: '/dev/null' },
     around: (words) => {
       typed = `${before} ${shellWords(words)} ${after}\n`;
-      return [
-        binaryOf('script'),
-        '-qefc',
-        `exec ${binaryOf('bash')} --norc --noprofile --noediting -i`,
-        '/dev/null',
-      ];
+      return onTerminal(`exec ${binaryOf('bash')} --norc --noprofile --noediting -i`);
     },
   });
   type(keeper, typed);
@@ -291,10 +286,6 @@ function inShell(
 
 function type(keeper: RunningKeeper, keys: string): void {
   keeper.process.child.stdin?.write(keys);
-}
-
-function shellWords(words: readonly string[]): string {
-  return words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
 }
 
 function rawServer(port: number): readonly string[] {

@@ -17,7 +17,7 @@ test('a parked generation is gone back to at once, by the very same process, and
   const keeper = startKeeper(nodeHttp.command(port), { flags: ['--park', '1h'] });
   await keeper.holding();
   const first = keeper.worker();
-  const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
+  const load = startLoad({ port, ratePerSecond: 200 });
   const second = await reloaded(keeper);
   await keeper.process.line(/generation 1 is kept for 60 min/);
   expect(isAlive(first)).toBe(true);

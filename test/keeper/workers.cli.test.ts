@@ -20,7 +20,7 @@ for (const server of [nodeHttp, pythonHttp, goHttp, javaHttp, staticHttp]) {
       const pids = serving(keeper);
       // Each has the very same socket.
       expect(new Set(pids).size).toBe(2);
-      const load = startLoad({ port, ratePerSecond: 100, timeoutMs: 10_000 });
+      const load = startLoad({ port, ratePerSecond: 100 });
       await reloaded(keeper);
       await settled(keeper);
       await expectNothingFailed(load.stop());
@@ -35,7 +35,7 @@ test('both of two workers answer, and the death of one affects nobody but its ow
   const port = await freePort();
   const keeper = await startWorkers(nodeHttp, port, 2, ['--delay', '20']);
   const [victim = 0, other = 0] = serving(keeper);
-  const load = startLoad({ port, ratePerSecond: 200, timeoutMs: 10_000 });
+  const load = startLoad({ port, ratePerSecond: 200 });
   await until('answers of both', () => load.counts().ok > 100);
   const killedAtMs = Date.now();
   process.kill(victim, 'SIGKILL');
@@ -54,7 +54,7 @@ test('scale adds workers at once, and takes some away without a failed request',
   const port = await freePort();
   const keeper = await startWorkers(nodeHttp, port, 1, ['--delay', '20']);
   const [first = 0] = serving(keeper);
-  const load = startLoad({ port, ratePerSecond: 100, timeoutMs: 10_000 });
+  const load = startLoad({ port, ratePerSecond: 100 });
   expect(await keeper.ask('scale', keeper.name, '3')).toMatchObject({
     exit: { code: 0 },
     stdout: 'scaled to 3\n',

@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import { testNeeding } from '../support/needing.js';
 import { inside } from './inside.js';
 
-const MODULES = ['lab-socket', 'connection-counts', 'socket', 'netstat'];
+const MODULES = ['socket-calls', 'connection-counts', 'socket', 'netstat'];
 
 const SOCKETS = `
   const { openSocket, bindTo, listenWith, connectTo, acceptNow, shutdownFor, closeFd, limitConnect } = kernel;

@@ -4,7 +4,7 @@ import { testNeeding } from '../support/needing.js';
 import { inside } from './inside.js';
 import { SURVIVOR } from './survivor.js';
 
-const MODULES = ['lab-socket', 'sock-diag', 'fd-walk', 'netns', 'libc', 'fd'];
+const MODULES = ['socket-calls', 'sock-diag', 'fd-walk', 'netns', 'libc', 'fd'];
 
 const LISTENER = `
   import { spawn } from 'node:child_process';

@@ -5,7 +5,7 @@ import { testNeeding } from '../support/needing.js';
 import { inside } from './inside.js';
 import { SURVIVOR } from './survivor.js';
 
-const MODULES = ['lab-socket', 'sock-diag', 'fd-walk', 'foreign-socket', 'netns', 'libc', 'fd', 'socket'];
+const MODULES = ['socket-calls', 'sock-diag', 'fd-walk', 'foreign-socket', 'netns', 'libc', 'fd', 'socket'];
 const NO_PID = 4_194_305;
 
 /** `heldBy` starts a process that has the socket, and no other has it then; it gives the row of the dump and the holder. */

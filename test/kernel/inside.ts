@@ -1,11 +1,14 @@
 import { fileURLToPath } from 'node:url';
-import { pathOf } from '../../scripts/requirements.js';
+import { type NodeVersion, pathOf } from '../../scripts/requirements.js';
 import { inFreshNetns, type NetnsOptions } from '../support/netns.js';
 import { start } from '../support/process.js';
+import { binaryOf } from '../support/requirement.js';
 
 export interface InsideOptions extends NetnsOptions {
   /** For all that the code does. Default 10 s. */
   readonly timeoutMs?: number | undefined;
+  /** Default: the Node that runs this. */
+  readonly node?: NodeVersion | undefined;
 }
 
 /**
@@ -16,7 +19,7 @@ export interface InsideOptions extends NetnsOptions {
 export async function inside(
   modules: readonly string[],
   code: string,
-  { timeoutMs, ...options }: InsideOptions = {},
+  { timeoutMs, node, ...options }: InsideOptions = {},
 ): Promise<unknown> {
   const program = `
     const kernel = Object.assign({}, ...(await Promise.all([${modules.map(kernelFile).join(', ')}].map((file) => import(file)))));
@@ -25,7 +28,12 @@ export async function inside(
     const tell = (value) => console.log('told ' + JSON.stringify(value));
     const codeOf = (work) => { try { work(); return 'ok'; } catch ({ code }) { return code; } };
     ${code}`;
-  const child = start(inFreshNetns([process.execPath, '--input-type=module', '-e', program], options));
+  const child = start(
+    inFreshNetns(
+      [node === undefined ? process.execPath : binaryOf(node), '--input-type=module', '-e', program],
+      options,
+    ),
+  );
   return JSON.parse((await child.line(/^told (.*)$/, { timeoutMs }))[1] ?? '');
 }
 

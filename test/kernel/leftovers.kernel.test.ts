@@ -46,7 +46,7 @@ const local = (host: string, port = PORT): object => ({
 
 testNeeding('netns')('what is left over is counted, with its peers and the time that it has', async () => {
   const told = await inside(
-    ['lab-socket', 'sock-diag'],
+    ['socket-calls', 'sock-diag'],
     `${SOCKETS}
     const [four, six] = [listenAt('127.0.0.1'), listenAt('::1')];
     for (const host of ['127.0.0.2', '127.0.0.3', '127.0.0.4', '127.0.0.5', '127.0.0.2']) timeWait(four, host);
@@ -98,7 +98,7 @@ testNeeding('netns')(
   'a FIN_WAIT2 that a process has is a socket, and so is what waits in a queue',
   async () => {
     const told = await inside(
-      ['lab-socket', 'sock-diag'],
+      ['socket-calls', 'sock-diag'],
       `${SOCKETS}
     const listener = listenAt('127.0.0.1');
     const owned = connection(listener);
@@ -124,7 +124,7 @@ testNeeding('netns')(
 
 testNeeding('netns')('the counts are those of the sockets one by one, however the hosts mix', async () => {
   const told = await inside(
-    ['lab-socket', 'sock-diag'],
+    ['socket-calls', 'sock-diag'],
     `${SOCKETS}
     const hosts = ['127.0.0.1', '127.0.0.2', '127.0.0.3', '::1'];
     const listeners = hosts.map((host) => listenAt(host));
@@ -148,7 +148,7 @@ testNeeding(['netns', 'bound sockets'])(
   'bound sockets of the port are told, those of its neighbours are not',
   async () => {
     const told = await inside(
-      ['lab-socket', 'sock-diag'],
+      ['socket-calls', 'sock-diag'],
       `${SOCKETS}
     bound('127.0.0.2', PORT);
     for (const port of [PORT - 1, PORT + 1, PORT + 2]) {

@@ -13,7 +13,7 @@ const EADDRINUSE = -98;
 
 testNeeding('netns')('a new network namespace is empty, and sockets from before stay in theirs', async () => {
   const told = await inside(
-    ['netns', 'lab-socket', 'procfs'],
+    ['netns', 'socket-calls', 'procfs'],
     `
     import { readFileSync } from 'node:fs';
     const { openSocket, bindTo, listenWith, connectTo } = kernel;
@@ -63,7 +63,7 @@ testNeeding(['netns', 'root'])(
   'a socket belongs to the user that made it, and the next one to us',
   async () => {
     const told = await inside(
-      ['netns', 'lab-socket', 'sock-diag'],
+      ['netns', 'socket-calls', 'sock-diag'],
       `
     const open = () => {
       const fd = kernel.openSocket('tcp', 'ipv4');
@@ -84,7 +84,7 @@ testNeeding(['netns', 'root'])(
   'without capabilities a low port is refused, and with them it is taken again',
   async () => {
     const told = await inside(
-      ['netns', 'lab-socket'],
+      ['netns', 'socket-calls'],
       `
     const at = { family: 'ipv4', host: '127.0.0.1', port: 80 };
     const fd = kernel.openSocket('tcp', 'ipv4');
@@ -120,7 +120,7 @@ testNeeding('netns')(
   'work in another network namespace sees its sockets, and the thread is home again after it',
   async () => {
     const told = await inside(
-      ['netns', 'lab-socket', 'procfs', 'sock-diag'],
+      ['netns', 'socket-calls', 'procfs', 'sock-diag'],
       `${ELSEWHERE}
       listenAt(7000);
       const child = await stay();
@@ -153,7 +153,7 @@ testNeeding('netns')(
 
 testNeeding('netns')('the network namespaces of processes are told, our own one as such', async () => {
   const told = await inside(
-    ['netns', 'lab-socket', 'procfs', 'sock-diag'],
+    ['netns', 'socket-calls', 'procfs', 'sock-diag'],
     `${ELSEWHERE}
     const children = [];
     for (let i = 0; i < 5; i++) children.push(await stay());
@@ -196,7 +196,7 @@ testNeeding(['netns', 'root'])(
   'an ordinary user is told whose namespace is hidden, and enters none',
   async () => {
     const told = await inside(
-      ['netns', 'lab-socket', 'procfs', 'sock-diag'],
+      ['netns', 'socket-calls', 'procfs', 'sock-diag'],
       `${ELSEWHERE}
     const child = await stay();
     const home = self();

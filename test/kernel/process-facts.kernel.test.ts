@@ -19,6 +19,7 @@ import { testNeeding } from '../support/needing.js';
 import { freePort } from '../support/ports.js';
 import { start } from '../support/process.js';
 import { binaryOf } from '../support/requirement.js';
+import { onTerminal } from '../support/shell.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 
@@ -66,7 +67,7 @@ test('a parent that is younger than its child has the number of another one', ()
 
 testNeeding('script')('the controlling terminal is the path below /dev', async () => {
   const line = 'tty; exec sleep 1000';
-  const terminal = start([binaryOf('script'), '-qec', line, '/dev/null']);
+  const terminal = start(onTerminal(line));
   const [told = ''] = await terminal.line(/\/dev\/pts\/\d+/);
   const sleeper = await until('the sleeper', () =>
     childrenOf(terminal.pid)?.find((pid) => processStat(pid)?.comm === 'sleep'),

@@ -2,7 +2,6 @@ import fc from 'fast-check';
 import { expect, onTestFinished, test } from 'vitest';
 import { errorCode } from '../../src/errors.js';
 import { close } from '../../src/kernel/fd.js';
-import { bindTo, closeFd, connectTo, openSocket, setOption } from '../../src/kernel/lab-socket.js';
 import type { Fd } from '../../src/kernel/libc.js';
 import { withSocketOwner } from '../../src/kernel/netns.js';
 import { steerGroup, steerGroupTo, unsteerGroup } from '../../src/kernel/reuseport-group.js';
@@ -16,6 +15,7 @@ import {
   socketInode,
   streamSocket,
 } from '../../src/kernel/socket.js';
+import { bindTo, closeFd, connectTo, openSocket, setOption } from '../../src/kernel/socket-calls.js';
 import type { InetAddress } from '../../src/model/address.js';
 import { GroupOrder } from '../../src/model/reuseport-group.js';
 import { testNeeding } from '../support/needing.js';
@@ -130,7 +130,7 @@ for (const value of ['0', '1'])
     `a listener that stops and listens again is the last, with tcp_migrate_req=${value}`,
     async () => {
       const told = await inside(
-        ['lab-socket', 'socket', 'reuseport-group'],
+        ['socket-calls', 'socket', 'reuseport-group'],
         `
     const address = { family: 'ipv4', host: '127.0.0.1', port: 7000 };
     const members = [0, 1, 2, 3].map(() => {
@@ -245,7 +245,7 @@ test.each(PLACES.filter(({ via }) => via === '127.0.0.1'))(
 
 testNeeding('netns')('a client from another IPv6 address is no check, wherever the two differ', async () => {
   const told = await inside(
-    ['lab-socket', 'socket', 'reuseport-group'],
+    ['socket-calls', 'socket', 'reuseport-group'],
     `${ADD_ADDRESS}
     const at = (host, port) => ({ family: 'ipv6', host, port });
     const own = '2001:db8::1';

@@ -26,7 +26,7 @@ const EADDRINUSE = -98;
 
 testNeeding('netns')('a TIME_WAIT that is destroyed is gone, and its port is free', async () => {
   const told = await inside(
-    ['lab-socket', 'sock-diag', 'sock-destroy'],
+    ['socket-calls', 'sock-diag', 'sock-destroy'],
     `${CONNECTION}
     tell(['127.0.0.1', '::1', '::ffff:127.0.0.1'].map((host) => {
       const { address, listener, client, child } = connection(host);
@@ -44,7 +44,7 @@ testNeeding('netns')('a TIME_WAIT that is destroyed is gone, and its port is fre
 
 testNeeding('netns')('a connection that is destroyed is reset at both ends', async () => {
   const told = await inside(
-    ['lab-socket', 'sock-diag', 'sock-destroy'],
+    ['socket-calls', 'sock-diag', 'sock-destroy'],
     `${CONNECTION}
     const { client, child } = connection('127.0.0.1');
     const [row] = kernel.tcpSockets(['ESTABLISHED'], PORT);
@@ -58,7 +58,7 @@ testNeeding('netns')('a connection that is destroyed is reset at both ends', asy
 
 testNeeding('netns')('what is not there any more, or was never, cannot be destroyed', async () => {
   const told = await inside(
-    ['lab-socket', 'sock-diag', 'sock-destroy'],
+    ['socket-calls', 'sock-diag', 'sock-destroy'],
     `${CONNECTION}
     const { client, child } = connection('127.0.0.1');
     for (const fd of [child, client]) closeFd(fd);
@@ -73,7 +73,7 @@ testNeeding('netns')('what is not there any more, or was never, cannot be destro
 
 testNeeding(['netns', 'root'])('without CAP_NET_ADMIN nothing can be destroyed', async () => {
   const told = await inside(
-    ['lab-socket', 'sock-diag', 'sock-destroy', 'netns'],
+    ['socket-calls', 'sock-diag', 'sock-destroy', 'netns'],
     `${CONNECTION}
     const { client, child } = connection('127.0.0.1');
     const [row] = kernel.tcpSockets(['ESTABLISHED'], PORT);
@@ -114,7 +114,7 @@ const LEFTOVERS = `${CONNECTION}
 
 testNeeding('netns')('leftovers of a port are destroyed together, and nothing else is', async () => {
   const told = await inside(
-    ['lab-socket', 'sock-diag', 'sock-destroy'],
+    ['socket-calls', 'sock-diag', 'sock-destroy'],
     `${LEFTOVERS}
     const listeners = ['127.0.0.1', '::1', '::ffff:127.0.0.9'].map((host) => listenAt(host));
     for (const listener of listeners) leave(listener, 3);
@@ -148,7 +148,7 @@ testNeeding('netns')(
   'only the leftovers of the host and in the states that are named are destroyed',
   async () => {
     const told = await inside(
-      ['lab-socket', 'sock-diag', 'sock-destroy'],
+      ['socket-calls', 'sock-diag', 'sock-destroy'],
       `${LEFTOVERS}
     const [one, two, six] = ['127.0.0.1', '127.0.0.2', '::1'].map((host) => listenAt(host));
     for (const listener of [one, two, six]) leave(listener);
@@ -169,7 +169,7 @@ testNeeding('netns')(
 
 testNeeding('netns')('more leftovers than one send holds are all destroyed', async () => {
   const told = await inside(
-    ['lab-socket', 'sock-diag', 'sock-destroy'],
+    ['socket-calls', 'sock-diag', 'sock-destroy'],
     `${LEFTOVERS}
     leave(listenAt('127.0.0.1'), 1000);
     const before = left()[0][2];
@@ -185,7 +185,7 @@ testNeeding(['netns', 'root'])(
   'leftovers are not for everybody to destroy, unless there are none',
   async () => {
     const told = await inside(
-      ['lab-socket', 'sock-diag', 'sock-destroy', 'netns'],
+      ['socket-calls', 'sock-diag', 'sock-destroy', 'netns'],
       `${LEFTOVERS}
     leave(listenAt('127.0.0.1'), 300);
     const outcome = (port) => codeOf(() => kernel.destroyLeftovers({ port, states: both }));

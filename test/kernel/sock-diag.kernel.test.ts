@@ -92,7 +92,7 @@ test('many listeners are all told, though no one message of the kernel holds the
 
 testNeeding('netns')('a socket tells what its timer is for, and which directions are over', async () => {
   const told = await inside(
-    ['lab-socket', 'sock-diag'],
+    ['socket-calls', 'sock-diag'],
     `
     const PORT = 7000;
     const SOL_SOCKET = 1;

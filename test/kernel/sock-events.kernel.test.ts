@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import { testNeeding } from '../support/needing.js';
 import { inside } from './inside.js';
 
-const MODULES = ['lab-socket', 'sock-diag', 'sock-events', 'poller', 'netns'];
+const MODULES = ['socket-calls', 'sock-diag', 'sock-events', 'poller', 'netns'];
 
 /** `connection` gives the fds of a listener, a client and the accepted end; `until` reads events until it has enough. */
 const EVENTS = `

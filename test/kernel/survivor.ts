@@ -11,7 +11,7 @@ export const SURVIVOR: string = `
   const survivor = async (port) => {
     const program = \`
       const { Worker } = await import('node:worker_threads');
-      const { openSocket, bindTo, listenWith } = await import(${kernelFile('lab-socket')});
+      const { openSocket, bindTo, listenWith } = await import(${kernelFile('socket-calls')});
       const { declare } = await import(${kernelFile('libc')});
       const fd = openSocket('tcp', 'ipv4');
       bindTo(fd, { family: 'ipv4', host: '127.0.0.1', port: \${port} });

@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import { testNeeding } from '../support/needing.js';
 import { inside } from './inside.js';
 
-const MODULES = ['lab-socket', 'sock-diag', 'tcp-connections'];
+const MODULES = ['socket-calls', 'sock-diag', 'tcp-connections'];
 
 /** `connection` gives both ends of one to a listener; `withoutId` what JSON can say of a row. */
 const SOCKETS = `

@@ -4,7 +4,7 @@ import { inside } from './inside.js';
 
 testNeeding('netns')('what went over a connection is told for both of its ends', async () => {
   const told = (await inside(
-    ['lab-socket', 'sock-diag', 'tcp-traffic'],
+    ['socket-calls', 'sock-diag', 'tcp-traffic'],
     `
     const { openSocket, bindTo, listenWith, connectTo, acceptNow, sendBytes, receiveBytes } = kernel;
     const address = { family: 'ipv4', host: '127.0.0.1', port: 7000 };

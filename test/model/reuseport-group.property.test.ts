@@ -51,6 +51,26 @@ test('what is certain is so in every order of events, and nothing else is uncert
   );
 });
 
+test('whoever is not said to move keeps the index when a member leaves', () => {
+  const inodes = fc.uniqueArray(fc.nat({ max: 9 }), { minLength: 1 });
+  fc.assert(
+    fc.property(inodes, fc.nat(), fc.nat({ max: 3 }), (members, choice, unseen) => {
+      // The last few joined at once, so that their order is not known.
+      const known = members.slice(0, members.length - unseen);
+      const order = new GroupOrder(known);
+      order.sync(members);
+      const leaver = members[choice % members.length] ?? 0;
+      const moved = order.movedBy(leaver);
+      const staying = order.members().filter((inode) => inode !== leaver && !moved.includes(inode));
+      const before = staying.map((inode) => order.indexOf(inode));
+      expect(before).not.toContain(undefined);
+      order.leave(leaver);
+      expect(staying.map((inode) => order.indexOf(inode))).toEqual(before);
+    }),
+    { seed: 1, numRuns: 500 },
+  );
+});
+
 function played(members: readonly number[], events: readonly Event[]): readonly number[] {
   const order = [...members];
   for (const { type, inode } of events) {

@@ -5,7 +5,13 @@ import { pathOf } from '../../scripts/requirements.js';
 import type { KeeperState } from '../../src/index.js';
 import { type Exit, type Started, type StartOptions, start } from './process.js';
 import { temporaryFolder } from './temporary.js';
-import { until } from './wait.js';
+import { until, type WaitOptions } from './wait.js';
+
+/**
+ * How long a command may take. A reload waits for the end of the one before it, whose old server has 30 s to drain and
+ * 10 s to stop, and then until the new one is ready, for which that has 60 s.
+ */
+const COMMAND_MS = 100_000;
 
 /** The built command, as a user has it. */
 export const holdfast: readonly string[] = [
@@ -39,7 +45,11 @@ export interface RunningKeeper {
   /** Waits until so many addresses are confirmed to be held. */
   holding(count?: number): Promise<KeeperState>;
   /** Waits until the state file is as asked for, and gives what it says. */
-  untilState(fact: string, look: (state: KeeperState) => boolean): Promise<KeeperState>;
+  untilState(
+    fact: string,
+    look: (state: KeeperState) => boolean,
+    options?: WaitOptions,
+  ): Promise<KeeperState>;
   /** Kills the server's first process with SIGKILL and waits until another one was started. Gives its pid. */
   crash(signal?: NodeJS.Signals): Promise<number>;
   /** Does what ends the server and waits until it was started again. Gives the pid of its new first process. */
@@ -97,16 +107,20 @@ export function startKeeper(command: readonly string[], options: KeeperOptions =
       await process.line(/keeps .* for pid/, { after: count - 1 });
       return until('the state file', stateNow);
     },
-    untilState: (fact, look) =>
-      until(fact, () => {
-        const now = stateNow();
-        return now !== undefined && look(now) ? now : undefined;
-      }),
+    untilState: (fact, look, options) =>
+      until(
+        fact,
+        () => {
+          const now = stateNow();
+          return now !== undefined && look(now) ? now : undefined;
+        },
+        options,
+      ),
     crash: (signal = 'SIGKILL') => restarts(() => globalThis.process.kill(worker(), signal)),
     restarts,
     ask: async (...args) => {
       const asked = start([...holdfast, ...args], { env: stateEnv });
-      const exit = await asked.end();
+      const exit = await asked.end(COMMAND_MS);
       return { exit, stdout: asked.stdout, stderr: asked.stderr };
     },
   };

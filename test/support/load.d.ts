@@ -5,9 +5,9 @@ export interface LoadOptions {
   readonly path?: string | undefined;
   /** How many requests start per second, whatever becomes of the earlier ones. Default 100. */
   readonly ratePerSecond?: number | undefined;
-  /** From the start of the connection to the end of the answer; a request that takes longer is `hung`. Default 5 s. */
+  /** From the start of the connection to the end of the answer; a request that takes longer is `hung`. Default a minute: a busy machine is slow, and no fault. */
   readonly timeoutMs?: number | undefined;
-  /** At most so many sockets are open; a request that would exceed it is `skipped`. Default 1,000. */
+  /** At most so many sockets are open; a request that would exceed it is `skipped`. Default 8,000. */
   readonly maxOpen?: number | undefined;
   /** Whether the result has every good answer. Default false. */
   readonly keepAnswers?: boolean | undefined;

@@ -35,8 +35,8 @@ class Load {
     port,
     path = '/',
     ratePerSecond = 100,
-    timeoutMs = 5_000,
-    maxOpen = 1_000,
+    timeoutMs = 60_000,
+    maxOpen = 8_000,
     keepAnswers = false,
     localAddress,
   }) {

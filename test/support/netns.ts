@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { pathOf } from '../../scripts/requirements.js';
 import { start } from './process.js';
 import { whyMissing } from './requirement.js';
+import { shellWords } from './shell.js';
 
 export interface NetnsOptions {
   /** Set before the command starts, for example `{ 'net.ipv4.tcp_tw_reuse': '1' }`. */
@@ -68,11 +69,8 @@ function unshare(): string[] {
 
 function script(sysctls: Readonly<Record<string, string>>): string {
   const settings = Object.entries(sysctls).map(
-    ([name, value]) => `echo ${quote(value)} > ${quote(`/proc/sys/${name.replaceAll('.', '/')}`)} && `,
+    ([name, value]) =>
+      `echo ${shellWords([value])} > ${shellWords([`/proc/sys/${name.replaceAll('.', '/')}`])} && `,
   );
-  return `${quote(pathOf('ip') ?? 'ip')} link set lo up && ${settings.join('')}exec "$@"`;
-}
-
-function quote(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`;
+  return `${shellWords([pathOf('ip') ?? 'ip'])} link set lo up && ${settings.join('')}exec "$@"`;
 }

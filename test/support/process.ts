@@ -129,7 +129,7 @@ class Process implements Started {
 
   async line(
     pattern: RegExp,
-    { timeoutMs = 10_000, after = 0 }: LineOptions = {},
+    { timeoutMs = 30_000, after = 0 }: LineOptions = {},
   ): Promise<RegExpMatchArray> {
     const found = new Promise<RegExpMatchArray>((resolve, reject) => {
       const look = (): void => {
@@ -145,7 +145,7 @@ class Process implements Started {
     return this.#within(`a line like ${pattern}`, found, timeoutMs);
   }
 
-  async listening(port: number, timeoutMs = 10_000): Promise<TcpSocket[]> {
+  async listening(port: number, timeoutMs = 30_000): Promise<TcpSocket[]> {
     const look = (): TcpSocket[] | undefined => {
       const failed = this.exit !== undefined && this.exit.code !== 0; // a daemon's first process ends with 0
       if (failed) throw new Error('it failed');
@@ -164,7 +164,7 @@ class Process implements Started {
     return this.exit === undefined && this.child.pid !== undefined && this.child.kill(signal);
   }
 
-  async end(timeoutMs = 10_000): Promise<Exit> {
+  async end(timeoutMs = 30_000): Promise<Exit> {
     const exit = await this.#within('the end of the process', this.exited, timeoutMs);
     // What it wrote is in the pipes by now, and each turn of the event loop reads what is there. Their end is not
     // waited for: a process that it left behind may have them.

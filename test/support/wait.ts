@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface WaitOptions {
-  /** Default 10 s. */
+  /** Default 30 s: what takes so long on a machine with much to do may be right. */
   readonly timeoutMs?: number | undefined;
   /** How often the fact is looked at. Default 10 ms. */
   readonly everyMs?: number | undefined;
@@ -17,7 +17,7 @@ type Falsy = false | null | undefined | 0 | '';
 export async function until<T>(
   fact: string,
   look: () => T | Promise<T>,
-  { timeoutMs = 10_000, everyMs = 10 }: WaitOptions = {},
+  { timeoutMs = 30_000, everyMs = 10 }: WaitOptions = {},
 ): Promise<Exclude<T, Falsy>> {
   const deadlineMs = performance.now() + timeoutMs;
   for (;;) {
@@ -30,7 +30,7 @@ export async function until<T>(
 }
 
 /** Gives what the promise gives, or throws an error that names the fact once `timeoutMs` are over. */
-export async function within<T>(fact: string, promise: Promise<T>, timeoutMs = 10_000): Promise<T> {
+export async function within<T>(fact: string, promise: Promise<T>, timeoutMs = 30_000): Promise<T> {
   const late = Symbol('late');
   const stopped = new AbortController();
   try {

@@ -1,5 +1,3 @@
-import { basename } from 'node:path';
-
 /** What a command line runs, with the interpreter and its flags taken off. */
 export interface Program {
   /** Its name, that of a tool without an ending: `vite` of `node /shop/node_modules/.bin/vite`. */
@@ -65,4 +63,9 @@ function nameOf(path: string): string {
   const ending = /\.[cm]?js$/;
   const owner = ENTRY.exec(path.replace(ending, ''))?.[1];
   return owner === undefined ? name.replace(ending, '').replace(/^yarn-[\d.]+$/, 'yarn') : basename(owner);
+}
+
+/** As of node:path, which is not for the model. */
+function basename(path: string): string {
+  return path.replace(/\/+$/, '').split('/').at(-1) ?? '';
 }

@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import { expect, onTestFinished, test } from 'vitest';
+import type { Fd } from '../../src/kernel/libc.js';
 import {
   acceptNow,
   bindTo,
@@ -17,8 +18,7 @@ import {
   setOption,
   shutdownFor,
   tcpStateOf,
-} from '../../src/kernel/lab-socket.js';
-import type { Fd } from '../../src/kernel/libc.js';
+} from '../../src/kernel/socket-calls.js';
 import type { InetAddress } from '../../src/model/address.js';
 import { freePort } from '../support/ports.js';
 import { until } from '../support/wait.js';

@@ -5,7 +5,7 @@ import { declare, type Fd, lastErrno } from './libc.js';
 import { AF_INET, AF_INET6, encodeSocketAddress, formatHost } from './sockaddr.js';
 
 // Plain calls whose failure is an answer: nothing is thrown, and nothing is allocated that need not be. The lab makes
-// hundreds of thousands of them a second.
+// hundreds of thousands of them a second, and who looks for a free port may try very many.
 
 const nativeSocket = declare('int socket(int family, int type, int protocol)');
 const nativeBind = declare('int bind(int fd, const void *address, uint32_t length)');
@@ -30,7 +30,12 @@ const F_SETFL = 4;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const SO_LINGER = 13;
 const SO_SNDTIMEO = 21;
+const IPPROTO_IP = 0;
+const IP_BIND_ADDRESS_NO_PORT = 24;
+const IP_LOCAL_PORT_RANGE = 51;
 const IPPROTO_TCP = 6;
 const TCP_INFO = 11;
 const IPPROTO_IPV6 = 41;
@@ -56,8 +61,12 @@ function result(value: number): Result {
   return value === -1 ? -lastErrno() : value;
 }
 
-export function openSocket(protocol: 'tcp' | 'udp', family: InetAddress['family']): Result {
-  const type = (protocol === 'tcp' ? 1 : 2) | SOCK_CLOEXEC;
+export function openSocket(
+  protocol: 'tcp' | 'udp',
+  family: InetAddress['family'],
+  mode: 'blocking' | 'non-blocking' = 'blocking',
+): Result {
+  const type = (protocol === 'tcp' ? 1 : 2) | SOCK_CLOEXEC | (mode === 'blocking' ? 0 : O_NONBLOCK);
   return result(nativeSocket(family === 'ipv4' ? AF_INET : AF_INET6, type, 0));
 }
 
@@ -76,10 +85,24 @@ function sockaddrOf(address: InetAddress): Buffer {
   let sockaddr = addresses.get(key);
   if (sockaddr === undefined) {
     if (addresses.size > 10_000) addresses.clear();
-    sockaddr = encodeSocketAddress(address);
+    sockaddr = Buffer.from(templateOf(address));
+    sockaddr.writeUInt16BE(address.port, 2);
     addresses.set(key, sockaddr);
   }
   return sockaddr;
+}
+
+const templates = new Map<string, Buffer>();
+
+/** The address with port 0. */
+function templateOf({ family, host }: InetAddress): Buffer {
+  let template = templates.get(host);
+  if (template === undefined) {
+    if (templates.size > 1_000) templates.clear();
+    template = encodeSocketAddress({ family, host, port: 0 });
+    templates.set(host, template);
+  }
+  return template;
 }
 
 export function bindTo(fd: Fd, address: InetAddress): Result {
@@ -135,6 +158,44 @@ export function copyFd(fd: Fd): Result {
 
 export function setOption(fd: Fd, level: number, name: number, value: Uint8Array): Result {
   return result(nativeSetsockopt(fd, level, name, value, value.length));
+}
+
+const on = Buffer.from([1, 0, 0, 0]);
+const off = Buffer.alloc(4);
+
+/** SO_REUSEADDR. @see socket(7) */
+export function setReuse(fd: Fd, reuse: boolean): Result {
+  return setOption(fd, SOL_SOCKET, SO_REUSEADDR, reuse ? on : off);
+}
+
+/** IPV6_V6ONLY; false lets an IPv6 socket have IPv4 addresses too. @see ipv6(7) */
+export function setV6OnlyNow(fd: Fd, only: boolean): Result {
+  return setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, only ? on : off);
+}
+
+/** A bind to port 0 leaves the choice of the port to connect. Of IPv6 sockets too. @see ip(7) IP_BIND_ADDRESS_NO_PORT */
+export function bindWithoutPort(fd: Fd): Result {
+  return setOption(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, on);
+}
+
+/**
+ * What the kernel may choose for this socket; a bound that is not within net.ipv4.ip_local_port_range counts for nothing.
+ * ENOPROTOOPT before Linux 6.3.
+ *
+ * @see ip(7) IP_LOCAL_PORT_RANGE; inet_sk_get_local_port_range() in net/ipv4/inet_connection_sock.c
+ */
+export function limitPorts(fd: Fd, from: number, to: number): Result {
+  const range = Buffer.alloc(4);
+  range.writeUInt16LE(from, 0);
+  range.writeUInt16LE(to, 2);
+  return setOption(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, range);
+}
+
+/** The close of this socket resets its connection, and leaves no TIME_WAIT. @see socket(7) SO_LINGER */
+export function resetAtClose(fd: Fd): Result {
+  const linger = Buffer.alloc(8);
+  linger.writeInt32LE(1, 0);
+  return setOption(fd, SOL_SOCKET, SO_LINGER, linger);
 }
 
 const name = Buffer.alloc(28);
