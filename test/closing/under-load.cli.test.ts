@@ -91,9 +91,8 @@ const LOADS: readonly {
 
 for (const { kind, keepAlive, node } of LOADS) {
   testNeeding(['netns', ...(node === undefined ? [] : [node])])(
-    `${node ?? 'node'}, ${kind}${keepAlive ? '' : ', a connection for each request'}: ${CLOSINGS} closings under load lose ${keepAlive ? 'no request' : 'at most 3 requests'}`,
+    `${node ?? 'node'}, ${kind}${keepAlive ? '' : ', a connection for each request'}: ${CLOSINGS} closings under load lose no request`,
     async () => {
-      let lostInAll = 0;
       for (let closing = 0; closing < CLOSINGS; closing++) {
         const netns = await openStage();
         const server = await startServer(netns, kind, {
@@ -107,8 +106,7 @@ for (const { kind, keepAlive, node } of LOADS) {
         const { ms, cut, reset, peerFirst } = await server.close();
         const { answered, refused, lost } = await load.result();
         expect({ cut, reset, refused }).toEqual({ cut: 0, reset: 0, refused: 50 });
-        if (keepAlive) expect(lost).toEqual({});
-        lostInAll += Object.values(lost).reduce((sum, count) => sum + count, 0);
+        expect(lost).toEqual({});
         expect(answered).toBeGreaterThan(0);
         expect(ms).toBeLessThan(keepAlive ? 100 + SLACK_MS : 5_000);
         if (keepAlive) {
@@ -117,8 +115,6 @@ for (const { kind, keepAlive, node } of LOADS) {
         }
         await netns.close();
       }
-      // Without a successor somebody may come between the last look at the queue and its end.
-      expect(lostInAll).toBeLessThanOrEqual(3);
     },
     TEST_MS,
   );
