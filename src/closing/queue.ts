@@ -13,21 +13,30 @@ export interface Intake {
 }
 
 /**
- * Takes in who waits in the queue of a listening socket, and closes the socket: who waits there then is reset. So that
- * nobody comes between the last look and the end, the kernel is made to answer no further SYN before (Linux): those clients
- * try again after a second, and find the successor or nobody, but are not reset.
+ * Takes in who waits in the queue of a listening socket, and closes the socket: who waits there then is reset. Where clients
+ * come all the time, the kernel is made to answer no further SYN before (Linux): those clients try again after a second,
+ * and find the successor or nobody, but are not reset.
  */
 export async function takeInQueue(server: Server, { accepted, mostMs }: Intake): Promise<void> {
-  const closed = await letNobodyCome(server, mostMs);
+  if (await comes(accepted, Math.min(LOOK_MS, mostMs))) await letNobodyCome(server);
   await emptied(accepted, mostMs);
-  closed?.();
   if (server.listening) closeListener(server);
 }
 
+/** Where nobody has come for so long, hardly anybody comes in the time of a turn of the event loop. */
+const LOOK_MS = 25;
 /** Handshakes that have begun may take so long, in a network of one place. */
 const HANDSHAKE_MS = 20;
 /** So many turns of the event loop must bring nobody. Each asks the kernel, which tells of a socket where somebody waits. */
 const QUIET_TURNS = 2;
+
+async function comes(accepted: () => number, forMs: number): Promise<boolean> {
+  const before = accepted();
+  // Timers run before the event loop asks who has come.
+  await sleep(forMs);
+  await setImmediate();
+  return accepted() !== before;
+}
 
 async function emptied(accepted: () => number, mostMs: number): Promise<void> {
   const sinceMs = performance.now();
@@ -40,25 +49,19 @@ async function emptied(accepted: () => number, mostMs: number): Promise<void> {
   }
 }
 
-/**
- * Undefined when it was not done; else what to call before the socket is closed: SYNs are answered again where somebody has
- * been given the socket meanwhile. Otherwise they are dropped to the end, as a process may have to wait for a CPU before it
- * can close.
- */
-async function letNobodyCome(server: Server, mostMs: number): Promise<(() => void) | undefined> {
+/** To the end, as a process may have to wait for a CPU before it can close: unless somebody is given the socket meanwhile. */
+async function letNobodyCome(server: Server): Promise<void> {
   const kernel = await loadKernel();
   const { fd = -1 } = (server as { readonly _handle?: { readonly fd?: number } | null })._handle ?? {};
-  if (kernel === undefined || typeof server.address() === 'string' || isShared(kernel, fd)) return undefined;
+  if (kernel === undefined || typeof server.address() === 'string' || isShared(kernel, fd)) return;
   try {
     kernel.dropSyns(fd);
   } catch {
-    return undefined; // a sandbox
+    return; // a sandbox
   }
-  await sleep(Math.min(HANDSHAKE_MS, mostMs));
-  return () => {
-    // It may have been closed meanwhile, with its number.
-    if (server.listening && isShared(kernel, fd)) kernel.takeSyns(fd);
-  };
+  await sleep(HANDSHAKE_MS);
+  // It may have been closed meanwhile, with its number.
+  if (server.listening && isShared(kernel, fd)) kernel.takeSyns(fd);
 }
 
 /**
