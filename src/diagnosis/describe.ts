@@ -379,11 +379,11 @@ function limits({
   const isHidden = sockets.some(({ ownerKind }) => ownerKind === 'hidden');
   if (skippedProcesses > 0 && isHidden)
     lines.push(
-      `${skippedProcesses} processes were not looked into, in order not to hold up the program; holdfast why ${port} does`,
+      `${skippedProcesses} ${skippedProcesses === 1 ? 'process was' : 'processes were'} not looked into, in order not to hold up the program; holdfast why ${port} does`,
     );
   else if (hiddenProcesses > 0 && (isHidden || verdict === 'unknown'))
     lines.push(
-      `${hiddenProcesses} processes are closed to this user; run it with sudo to see who has the socket`,
+      `${hiddenProcesses} ${hiddenProcesses === 1 ? 'process is' : 'processes are'} closed to this user; run it with sudo to see who has the socket`,
     );
   if (flagsBlockedBy === 'yama')
     lines.push('flags of sockets are not readable under Yama; run it with sudo to see them');

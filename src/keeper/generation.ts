@@ -12,6 +12,8 @@ import { Worker, type WorkerHost } from './worker.js';
 
 const LISTENING_LOOK_MS = 100;
 const LISTENING_LOOK_MAX_MS = 2_000;
+/** For so long the first clients of a standby that has just gone in have the CPUs for themselves. */
+const FIRST_CLIENTS_MS = 100;
 
 /** What the keeper does for its generations. */
 export interface GenerationHost {
@@ -242,9 +244,12 @@ export class Generation {
     return this.standbys.find(({ worker }) => worker?.parkedSince !== undefined);
   }
 
-  /** One that waits has never listened, so that only this has it started again. */
+  /**
+   * One that waits has never listened, so that only this has it started again. Its start takes a CPU, which the one that
+   * has just gone in needs for its first clients.
+   */
   #standbyPolicy(): Policy {
-    return { ...this.#host.policy, restart: 'always' };
+    return { ...this.#host.policy, restart: 'always', firstBackoffMs: FIRST_CLIENTS_MS };
   }
 
   /** A process of the worker listens on the held socket from now on. */

@@ -18,6 +18,8 @@ export interface Policy {
   readonly stopTimeoutMs: number;
   /** The longest wait between two starts, however many failed. */
   readonly maxBackoffMs: number;
+  /** The wait before the first start again: 0 by default. */
+  readonly firstBackoffMs?: number;
 }
 
 /**
@@ -137,8 +139,14 @@ export function exitCodeOf(end: WorkerEnd | null): number {
 }
 
 /** How long to wait before the next start after so many failures in a row, without the random share. */
-export function backoffMs(failures: number, maxMs: number): number {
-  return failures <= 1 ? 0 : Math.min(maxMs, BACKOFF_FIRST_MS * 2 ** (failures - 2));
+export function backoffMs(
+  failures: number,
+  { maxBackoffMs, firstBackoffMs = 0 }: Pick<Policy, 'maxBackoffMs' | 'firstBackoffMs'>,
+): number {
+  return Math.max(
+    firstBackoffMs,
+    failures <= 1 ? 0 : Math.min(maxBackoffMs, BACKOFF_FIRST_MS * 2 ** (failures - 2)),
+  );
 }
 
 function rootEnded(
@@ -193,7 +201,7 @@ function afterWorker(before: Lifecycle): Step {
   ];
   if (!restarts(before)) return end(before, exitCodeOf(before.lastEnd));
   const failures = before.failures + 1;
-  const waitMs = backoffMs(failures, before.policy.maxBackoffMs);
+  const waitMs = backoffMs(failures, before.policy);
   const lifecycle: Lifecycle = { ...before, failures, daemonized: false };
   if (waitMs === 0) return withEffects(start(lifecycle), timers);
   return {

@@ -94,7 +94,7 @@ export class Slot {
     this.#lifecycle = { ...known, phase: serves ? 'serving' : phase };
     this.#attempts = attempt - 1;
     if (serves) this.#startTimer('steady', STEADY_MS);
-    if (waits) this.#startTimer('backoff', backoffMs(failures, known.policy.maxBackoffMs));
+    if (waits) this.#startTimer('backoff', backoffMs(failures, known.policy));
     return this.#newWorker(id);
   }
 

@@ -81,12 +81,15 @@ describe('when the server ends', () => {
 });
 
 describe('backoff', () => {
-  test('is 0, then doubles from 100 ms up to its limit', () => {
-    expect([1, 2, 3, 4, 5, 8, 9, 10, 1_000].map((failures) => backoffMs(failures, 10_000))).toEqual([
+  test('is 0 or the first one that is wanted, and doubles from 100 ms up to its limit', () => {
+    expect([1, 2, 3, 4, 5, 8, 9, 10, 1_000].map((failures) => backoffMs(failures, POLICY))).toEqual([
       0, 100, 200, 400, 800, 6_400, 10_000, 10_000, 10_000,
     ]);
-    expect(backoffMs(2, 50)).toBe(50);
-    expect(backoffMs(9, 0)).toBe(0);
+    expect(backoffMs(2, { maxBackoffMs: 50 })).toBe(50);
+    expect(backoffMs(9, { maxBackoffMs: 0 })).toBe(0);
+    expect([1, 2, 3].map((failures) => backoffMs(failures, { ...POLICY, firstBackoffMs: 150 }))).toEqual([
+      150, 150, 200,
+    ]);
   });
 
   test('grows with each failure in a row, and a start waits for its end', () => {

@@ -81,7 +81,7 @@ for (const [what, { code, why, flags = [] }] of Object.entries(BAD)) {
       writeFileSync(file, `${serve('process.env.PORT')}; process.send?.('ready')`);
       expect(await reloaded(keeper)).not.toBe(worker);
     },
-    60_000 + BAD_RELOADS * 10_000,
+    60_000 + BAD_RELOADS * 20_000,
   );
 }
 
