@@ -232,11 +232,12 @@ test('the examples of the library compile and run', async () => {
   const [example, diagnosis, ports] = blocksUnder('Library', 'js');
   const [reserving, connecting] = blocksOf(readFileSync(join(project, 'docs/ports.md'), 'utf8'), 'js');
   const [fanning, fleet] = blocksOf(readFileSync(join(project, 'docs/fan.md'), 'utf8'), 'js');
+  const [watching] = blocksOf(readFileSync(join(project, 'docs/watch.md'), 'utf8'), 'js');
   const [using] = blocksUnder('Library', 'ts');
   const [short] = blocksOf(readFileSync(join(project, 'docs/keeper.md'), 'utf8'), 'js');
   for (const [name, block] of Object.entries({
     ...{ example, diagnosis, ports, using, short },
-    ...{ reserving, connecting, fanning, fleet },
+    ...{ reserving, connecting, fanning, fleet, watching },
   })) {
     expect(block?.code).toContain("from 'holdfast'");
     writeFileSync(join(folder, `${name}.ts`), block?.code ?? '');
