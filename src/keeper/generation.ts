@@ -180,7 +180,7 @@ export class Generation {
     return {
       number: this.number,
       active,
-      program: { command: this.program.command, directory: this.program.directory },
+      program: this.program,
       workers: this.#slots.map((slot) => slot.save()).filter((worker) => worker !== undefined),
       sockets: this.held
         .all()

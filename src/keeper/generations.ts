@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isDeepStrictEqual } from 'node:util';
 import { errorText } from '../errors.js';
 import { formatAddress, type InetAddress } from '../model/address.js';
 import { drain } from './drain.js';
@@ -20,7 +19,7 @@ import { chooseCheckPorts, httpCheck } from './http-check.js';
 import type { WorkerEnd } from './lifecycle.js';
 import { handedAgain } from './listen.js';
 import type { Notice } from './notices.js';
-import type { Program } from './program.js';
+import { isSameProgram, type Program } from './program.js';
 import type { Readiness } from './readiness.js';
 import type { Slot } from './slot.js';
 import { currentHolders, isAtRest } from './tree.js';
@@ -155,9 +154,17 @@ export class Generations {
 
   /**
    * Goes on where another keeper stopped, before the first start. `old`: it has been taken over from. `workers`: how many
-   * there are to be, if it is not what the policy says.
+   * there are to be, if it is not what the policy says. `formerProgram`: what a rollback goes back to.
    */
-  restore(active: Generation, old: Generation, workers: number | undefined): void {
+  restore(
+    active: Generation,
+    old: Generation,
+    {
+      workers,
+      formerProgram,
+    }: { readonly workers: number | undefined; readonly formerProgram: Program | undefined },
+  ): void {
+    this.#formerProgram = formerProgram;
     this.#active.forget();
     this.#active = active;
     this.#old = old;
@@ -178,6 +185,11 @@ export class Generations {
     this.#addWorkers(this.#active);
     // The reload that was to make them fewer has been lost.
     if (this.#active.slots.length > this.#workers) void this.reload({});
+  }
+
+  /** What the former generation ran, if that was another program. */
+  get formerProgram(): Program | undefined {
+    return this.#formerProgram;
   }
 
   /** How many workers there are to be. */
@@ -205,7 +217,8 @@ export class Generations {
     }
     const program = this.#formerProgram;
     if (program !== undefined) return this.reload({ program });
-    const why = 'there is no former generation that ran another command or folder, and none is parked';
+    const why =
+      'there is no former generation that ran another command, folder or environment, and none is parked';
     return Promise.resolve({ ok: false, goesOn: true, why });
   }
 
@@ -485,8 +498,10 @@ export class Generations {
   }
 
   #noteFormer(former: Generation, next: Generation): void {
-    if (!isDeepStrictEqual(former.program, next.program)) this.#formerProgram = former.program;
-    this.#tookOverAt = performance.now();
+    const isBack = this.#formerProgram !== undefined && isSameProgram(this.#formerProgram, next.program);
+    if (!isSameProgram(former.program, next.program)) this.#formerProgram = former.program;
+    // What was gone back to is not exchanged for what failed.
+    this.#tookOverAt = isBack ? undefined : performance.now();
     this.#deaths = 0;
   }
 

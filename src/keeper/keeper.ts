@@ -542,7 +542,10 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const [serving, former] = [saved.find((one) => one.active), saved.find((one) => !one.active)];
     const program = { ...this.#program, ...serving?.program };
     const active = this.#newGeneration(serving?.number ?? 1, undefined, program);
-    const old = this.#newGeneration(former?.number ?? active.number, undefined);
+    const old = this.#newGeneration(former?.number ?? active.number, undefined, {
+      ...this.#program,
+      ...former?.program,
+    });
     this.#isPaused = estate.recovery.paused === true;
     const given = new Set<Fd>();
     for (const { sockets, active: isActive } of saved) {
@@ -556,7 +559,10 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     }
     this.#groups.restore(estate.recovery.groups, [...active.held.all(), ...old.held.all()]);
     const { asked, now } = estate.recovery.workers;
-    this.#generations.restore(active, old, asked === this.#generations.workers ? now : undefined);
+    this.#generations.restore(active, old, {
+      workers: asked === this.#generations.workers ? now : undefined,
+      formerProgram: estate.recovery.formerProgram,
+    });
   }
 
   #restoreSocket({ held }: Generation, saved: SavedSocket, fd: Fd): void {
@@ -944,6 +950,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       paused: this.#isPaused,
       starts: this.#starts,
       stage: this.#generations.stage,
+      ...(this.#generations.formerProgram && { formerProgram: this.#generations.formerProgram }),
       workers: { asked: this.#options.workers ?? 1, now: this.#generations.workers },
       holder: this.#holder.process ?? null,
       notifiers: this.#traps?.save() ?? [],

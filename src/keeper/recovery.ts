@@ -29,6 +29,8 @@ export interface Recovery {
   /** Starts of workers so far; each has its number. */
   readonly starts: number;
   readonly stage: Stage;
+  /** What a rollback goes back to. */
+  readonly formerProgram?: Program;
   /** How many workers the options asked for, and how many it is by `scale`. */
   readonly workers: { readonly asked: number; readonly now: number };
   /** Who has the fds meanwhile, as far as that was known when this was written. */
@@ -49,7 +51,8 @@ export interface SavedGeneration {
   readonly number: number;
   /** Whether new connections go to it. */
   readonly active: boolean;
-  readonly program?: Pick<Program, 'command' | 'directory'>;
+  /** Its environment is in it, so that what is started again runs as it ran: the file is this user's alone. */
+  readonly program?: Program;
   readonly workers: readonly SavedWorker[];
   readonly sockets: readonly SavedSocket[];
 }

@@ -77,12 +77,61 @@ test('a release folder that a link names is gone back to after three deaths with
   expect(await bodyOf(port)).toBe('good');
 });
 
+test('another environment is gone back from, and by itself from one that dies of it', async () => {
+  const port = await freePort();
+  const code = `require('node:http').createServer((request, response) => {
+    if (process.env.SHOWN === 'bad') setImmediate(() => process.exit(1));
+    response.end(process.env.SHOWN);
+  }).listen(${port}, '127.0.0.1');`;
+  const command = [process.execPath, '-e', code];
+  const first = startKeeper(command, { env: { SHOWN: 'one' } });
+  await first.holding();
+  const second = startKeeper(command, { beside: first, flags: ['--replace'], env: { SHOWN: 'two' } });
+  await second.process.line(/took over the server/);
+  // Its server has been left as it was.
+  expect(await bodyOf(port)).toBe('one');
+  await reloaded(second);
+  expect(await bodyOf(port)).toBe('two');
+  expect((await second.ask('rollback', 'app')).exit).toEqual({ code: 0, signal: null });
+  await settled(second);
+  expect(await bodyOf(port)).toBe('one');
+
+  const third = startKeeper(command, { beside: second, flags: ['--replace'], env: { SHOWN: 'bad' } });
+  await third.process.line(/took over the server/);
+  await reloaded(third);
+  for (let deaths = 0; deaths < 3; deaths++) {
+    await bodyOf(port).catch(() => undefined);
+    if (deaths < 2) await third.process.line(/is served again/, { after: deaths });
+  }
+  await third.process.line(/died 3 times since it took over/);
+  await until('the one before', async () => (await bodyOf(port).catch(() => '')) === 'one');
+});
+
+test('the way back is known to the next keeper, when one is killed', async () => {
+  const { folder, deploy } = releases(await freePort());
+  deploy('good', "response.end('good')");
+  const first = startRelease(folder);
+  await first.holding();
+  const port = Number(new URL(`http://${first.state().sockets[0]?.address}`).port);
+  deploy('other', "response.end('other')");
+  await reloaded(first);
+  await settled(first);
+  first.process.kill('SIGKILL');
+  await first.process.end();
+  const second = startRelease(folder, first);
+  await second.process.line(/took over the server/);
+  expect(await bodyOf(port)).toBe('other');
+  expect((await second.ask('rollback', 'app')).exit).toEqual({ code: 0, signal: null });
+  await settled(second);
+  expect(await bodyOf(port)).toBe('good');
+});
+
 test('without a generation to go back to a rollback says so', async () => {
   const keeper = startKeeper(nodeHttp.command(await freePort()));
   await keeper.holding();
   const { exit, stderr } = await keeper.ask('rollback', 'app');
   expect(exit).toEqual({ code: 1, signal: null });
-  expect(stderr).toContain('there is no former generation that ran another command or folder');
+  expect(stderr).toContain('there is no former generation that ran another command, folder or environment');
 });
 
 test('a paused server lets its clients wait, and answers them all when it goes on', async () => {
@@ -168,7 +217,10 @@ function releases(port: number): {
   };
 }
 
-function startRelease(folder: string): RunningKeeper {
+function startRelease(folder: string, beside?: RunningKeeper): RunningKeeper {
   const current = join(folder, 'current');
-  return startKeeper([process.execPath, 'server.js'], { cwd: current, env: { PWD: current } });
+  return startKeeper([process.execPath, 'server.js'], {
+    ...{ cwd: current, env: { PWD: current } },
+    ...(beside === undefined ? {} : { beside }),
+  });
 }
