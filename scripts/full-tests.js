@@ -15,6 +15,7 @@ const LENGTHS = {
   HOLDFAST_TEST_STARTS: '20',
   HOLDFAST_TEST_EVENTS: '2000',
   HOLDFAST_TEST_TURNOVERS: '2000000',
+  HOLDFAST_TEST_LIFECYCLES: '700000',
   HOLDFAST_TEST_RESERVERS: '100',
   HOLDFAST_TEST_PORT_RUNS: '60',
   HOLDFAST_TEST_CLOSINGS: '20',
@@ -27,9 +28,16 @@ const LENGTHS = {
   HOLDFAST_TEST_FAN_MANY: '5000',
 };
 const FILES = [
-  ...['reload', 'turnover', 'servers', 'adoption', 'stop', 'traps-access', 'miniature'].map(
-    (name) => `test/keeper/${name}`,
-  ),
+  ...[
+    'reload',
+    'turnover',
+    'lifecycle.property',
+    'servers',
+    'adoption',
+    'stop',
+    'traps-access',
+    'miniature',
+  ].map((name) => `test/keeper/${name}`),
   ...['crowd', 'port'].map((name) => `test/ports/${name}`),
   'test/closing/under-load',
   ...['fan', 'size', 'many'].map((name) => `test/fan/${name}`),

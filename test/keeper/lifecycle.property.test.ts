@@ -16,6 +16,7 @@ const policy: fc.Arbitrary<Policy> = fc.record({
   stopSignal: fc.constantFrom('SIGTERM', 'SIGINT', 'SIGQUIT'),
   stopTimeoutMs: fc.nat(20_000),
   maxBackoffMs: fc.constantFrom(0, 100, 10_000),
+  firstBackoffMs: fc.constantFrom(0, 100),
 });
 
 const end: fc.Arbitrary<WorkerEnd> = fc.constantFrom(
@@ -48,54 +49,70 @@ const anyEvent: fc.Arbitrary<LifecycleEvent> = fc.oneof(
 /** Which of the things that could happen next does happen. */
 const choices = fc.array(fc.tuple(fc.nat(), end), { maxLength: 60 });
 
-test('whatever happens in whatever order, ended is final and says so once', () => {
-  fc.assert(
-    fc.property(policy, fc.array(anyEvent, { maxLength: 40 }), (given, events) => {
-      let { lifecycle } = begin(given);
-      let ends = 0;
-      for (const event of events) {
-        const before = lifecycle;
-        const after = step(Object.freeze(before), event);
-        ends += after.effects.filter(({ type }) => type === 'end').length;
-        if (before.phase === 'ended')
-          expect(after).toMatchObject({ lifecycle: { phase: 'ended' }, effects: [] });
-        else expect(after.lifecycle.phase === 'ended').toBe(ends === 1);
-        lifecycle = after.lifecycle;
-      }
-      expect(ends).toBeLessThanOrEqual(1);
-    }),
-    { numRuns: 2_000 },
-  );
-});
+/** Of each property. */
+const RUNS = Number(process.env.HOLDFAST_TEST_LIFECYCLES ?? 2_000);
+const TEST_MS = 60_000 + RUNS;
 
-test('a start comes only when nothing of the last worker lives and no timer of it runs', () => {
-  fc.assert(
-    fc.property(policy, choices, (given, happening) => {
-      const world = new World(given);
-      for (const [choice, how] of happening) world.happen(choice, how);
-      expect(world.wrongs).toEqual([]);
-    }),
-    { numRuns: 2_000 },
-  );
-});
+test(
+  'whatever happens in whatever order, ended is final and says so once',
+  () => {
+    fc.assert(
+      fc.property(policy, fc.array(anyEvent, { maxLength: 40 }), (given, events) => {
+        let { lifecycle } = begin(given);
+        let ends = 0;
+        for (const event of events) {
+          const before = lifecycle;
+          const after = step(Object.freeze(before), event);
+          ends += after.effects.filter(({ type }) => type === 'end').length;
+          if (before.phase === 'ended')
+            expect(after).toMatchObject({ lifecycle: { phase: 'ended' }, effects: [] });
+          else expect(after.lifecycle.phase === 'ended').toBe(ends === 1);
+          lifecycle = after.lifecycle;
+        }
+        expect(ends).toBeLessThanOrEqual(1);
+      }),
+      { numRuns: RUNS },
+    );
+  },
+  TEST_MS,
+);
 
-test('from everywhere a stop ends it all, and nothing is started after it', () => {
-  fc.assert(
-    fc.property(policy, choices, choices, (given, before, after) => {
-      const world = new World(given);
-      for (const [choice, how] of before) world.happen(choice, how);
-      const starts = world.starts;
-      world.take({ type: 'stop-requested', delivered: false });
-      for (const [choice, how] of after) world.happen(choice, how);
-      world.take({ type: 'stop-requested', delivered: false });
-      for (let left = 10; left > 0; left--) world.die();
-      expect(world.lifecycle.phase).toBe('ended');
-      expect(world.starts).toBe(starts);
-      expect(world.wrongs).toEqual([]);
-    }),
-    { numRuns: 2_000 },
-  );
-});
+test(
+  'a start comes only when nothing of the last worker lives and no timer of it runs',
+  () => {
+    fc.assert(
+      fc.property(policy, choices, (given, happening) => {
+        const world = new World(given);
+        for (const [choice, how] of happening) world.happen(choice, how);
+        expect(world.wrongs).toEqual([]);
+      }),
+      { numRuns: RUNS },
+    );
+  },
+  TEST_MS,
+);
+
+test(
+  'from everywhere a stop ends it all, and nothing is started after it',
+  () => {
+    fc.assert(
+      fc.property(policy, choices, choices, (given, before, after) => {
+        const world = new World(given);
+        for (const [choice, how] of before) world.happen(choice, how);
+        const starts = world.starts;
+        world.take({ type: 'stop-requested', delivered: false });
+        for (const [choice, how] of after) world.happen(choice, how);
+        world.take({ type: 'stop-requested', delivered: false });
+        for (let left = 10; left > 0; left--) world.die();
+        expect(world.lifecycle.phase).toBe('ended');
+        expect(world.starts).toBe(starts);
+        expect(world.wrongs).toEqual([]);
+      }),
+      { numRuns: RUNS },
+    );
+  },
+  TEST_MS,
+);
 
 /** Processes and timers as a keeper has them: does what the effects say, and lets happen what then can. */
 class World {

@@ -1,10 +1,11 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { expect, test } from 'vitest';
 import { startKeeper } from '../support/keeper.js';
 import { startLoad } from '../support/load.js';
 import { freePort } from '../support/ports.js';
-import { isAlive, listeners, openFiles } from '../support/proc.js';
+import { descendantsOf, isAlive, listeners, openFiles } from '../support/proc.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 import { outcomeOf } from './clients.js';
@@ -63,7 +64,12 @@ for (const [what, { code, why, flags = [] }] of Object.entries(BAD)) {
       });
       await keeper.holding();
       const worker = keeper.worker();
-      const before = { sockets: listeners(port), fds: openFiles(keeper.state().pid).length };
+      const { pid } = keeper.state();
+      const before = {
+        sockets: listeners(port),
+        fds: openFiles(pid).length,
+        processes: descendantsOf(pid).sort(),
+      };
       const load = startLoad({ port, ratePerSecond: 100 });
       writeFileSync(file, code);
       for (let times = 0; times < BAD_RELOADS; times++) {
@@ -76,7 +82,10 @@ for (const [what, { code, why, flags = [] }] of Object.entries(BAD)) {
       expect(await outcomeOf(port)).toBe(worker);
       await expectNothingFailed(load.stop());
       expect(listeners(port)).toEqual(before.sockets);
-      await until('no fd more than before', () => openFiles(keeper.state().pid).length <= before.fds);
+      await until('no fd more than before', () => openFiles(pid).length <= before.fds);
+      await until('the processes of before', () =>
+        isDeepStrictEqual(descendantsOf(pid).sort(), before.processes),
+      );
       // And the way is free for good code.
       writeFileSync(file, `${serve('process.env.PORT')}; process.send?.('ready')`);
       expect(await reloaded(keeper)).not.toBe(worker);
