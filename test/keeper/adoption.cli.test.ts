@@ -110,7 +110,7 @@ test('binds that a server makes while no keeper lives wait for the next one, and
   );
 });
 
-test('a standby stays parked while no keeper lives, and serves when its time comes', async () => {
+test('trap 7.5: a standby stays parked while no keeper lives, and serves when its time comes', async () => {
   const port = await freePort();
   const { first, standby } = await startStandby(port);
   await killed(first);

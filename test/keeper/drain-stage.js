@@ -100,6 +100,8 @@ export async function connect({ secure = false, host = '127.0.0.1' } = {}) {
     /** The begin of what it has got, and the length of all of it. */
     text: '',
     length: 0,
+    /** How many tickets it has: with the first the server's part in the handshake has ended. */
+    tickets: 0,
     send: (text) => socket.write(text),
     got: (pattern) => until(`${pattern}`, () => pattern.test(client.text)),
     /** Sends a request and waits for its answer. */
@@ -111,6 +113,9 @@ export async function connect({ secure = false, host = '127.0.0.1' } = {}) {
   socket.on('data', (bytes) => {
     client.length += bytes.length;
     if (client.text.length < 10_000) client.text += bytes.toString('latin1');
+  });
+  socket.on('session', () => {
+    client.tickets++;
   });
   // A server that is killed ends its connections so or so.
   socket.on('error', () => undefined);

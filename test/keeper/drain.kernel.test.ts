@@ -66,7 +66,8 @@ const ROWS: readonly Row[] = [
   {
     situation: 'a first request after the handshake has been seen',
     scene: `
-      await until('the end of the handshake', () => stateOf(watched, client) === 'idle');
+      await until('the end of the handshake', () => client.tickets > 0);
+      await until('that it has been seen', () => stateOf(watched, client) === 'idle');
       look();
       client.send(get('/held'));`,
     state: 'owed: unanswered',
@@ -175,7 +176,7 @@ testNeeding('netns')(
 );
 
 testNeeding('netns')(
-  'connections that nobody has accepted are waited for, whatever is waited for',
+  'trap 5.3: connections that nobody has accepted are waited for, whatever is waited for',
   async () => {
     const told = await play(`
     const copy = await startCopy();
@@ -197,7 +198,7 @@ testNeeding('netns')(
 );
 
 testNeeding('netns')(
-  'connections that were half-open at the begin are waited for, later ones are not',
+  'trap 5.3: connections that were half-open at the begin are waited for, later ones are not',
   async () => {
     const told = await play(`
     const fd = listener();

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { processStat } from '../../src/kernel/procfs.js';
 import { type RunningKeeper, startKeeper } from '../support/keeper.js';
 import { startLoad } from '../support/load.js';
 import { testNeeding } from '../support/needing.js';
@@ -106,18 +107,35 @@ test('trap 7.1: a standby that has waited too long is started anew, and no clien
   expect(answered).toEqual([worker]);
 });
 
-testNeeding('python3')(
-  'trap 7.2: a parked program with a handler of the stop signal runs it and ends',
-  async () => {
-    const port = await freePort();
-    const keeper = startKeeper(python(HANDLES_TERM, port), { flags: ['--standby'] });
-    await keeper.holding();
-    await isParked(keeper);
-    keeper.process.kill('SIGTERM');
-    expect((await keeper.process.end()).code).toBe(0);
-    expect(keeper.process.stdout.match(/handled/g)).toHaveLength(2);
-  },
-);
+for (const [what, needs, command] of [
+  ['Node', [], (port: number) => [process.execPath, '-e', NODE_HANDLES_TERM, `${port}`]],
+  ['Python', ['python3'], (port: number) => python(HANDLES_TERM, port)],
+] as const) {
+  testNeeding(needs)(
+    `trap 7.2: a parked program of ${what} with a handler of the stop signal runs it and ends`,
+    async () => {
+      const keeper = startKeeper(command(await freePort()), { flags: ['--standby'] });
+      await keeper.holding();
+      await isParked(keeper);
+      keeper.process.kill('SIGTERM');
+      expect((await keeper.process.end()).code).toBe(0);
+      expect(keeper.process.stdout.match(/handled/g)).toHaveLength(2);
+    },
+  );
+}
+
+test('trap 7.4: a parked program that is stopped sleeps uninterruptibly, until it is let go', async () => {
+  const port = await freePort();
+  const keeper = await startStandby(nodeHttp, port);
+  const { worker, parked } = pids(keeper);
+  process.kill(parked, 'SIGSTOP');
+  await until('uninterruptible sleep', () => processStat(parked)?.state === 'D');
+  expect((await keeper.ask('unpark', keeper.name)).exit.code).toBe(0);
+  await until('the stop', () => processStat(parked)?.state === 'T');
+  expect(await outcomeOf(port)).toBe(worker);
+  process.kill(parked, 'SIGCONT');
+  await until('an answer of it', async () => (await outcomeOf(port)) === parked);
+});
 
 testNeeding('python3')('trap 7.1: other threads of a parked program go on', async () => {
   const port = await freePort();
@@ -155,6 +173,11 @@ threading.Thread(target=tick, daemon=True).start()
 ${ANSWER}
 s = socket.create_server(('127.0.0.1', int(sys.argv[1])))
 serve(s)
+`;
+
+const NODE_HANDLES_TERM = `
+process.on('SIGTERM', () => { console.log('handled'); process.exit(0); });
+require('node:http').createServer((_, response) => response.end()).listen(Number(process.argv[1]), '127.0.0.1');
 `;
 
 const HANDLES_TERM: string = `${IMPORTS}

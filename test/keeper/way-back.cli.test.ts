@@ -1,6 +1,7 @@
 import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { cpuMs } from '../../bench/support/usage.js';
 import { bodyOf } from '../support/http.js';
 import { type RunningKeeper, startKeeper } from '../support/keeper.js';
 import { startLoad } from '../support/load.js';
@@ -32,6 +33,20 @@ test('a parked generation is gone back to at once, by the very same process, and
   await keeper.crash();
   await keeper.process.line(/is served again/);
   await reloaded(keeper);
+});
+
+test('trap 5.2: what finishes or is parked goes on listening, and does not spin', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port), { flags: ['--park', '1h'] });
+  await keeper.holding();
+  const first = keeper.worker();
+  await reloaded(keeper);
+  await keeper.process.line(/generation 1 is kept/);
+  expect(listeners(port)).toHaveLength(2);
+  const before = cpuMs([first]);
+  for (let asked = 0; asked < 50; asked++) expect(await bodyOf(port)).toContain(`pid ${keeper.worker()}`);
+  // Of a socket that was shut down its event loop would be told without end.
+  expect(cpuMs([first]) - before).toBeLessThan(50);
 });
 
 test('a parked generation ends when its time is over, or when the next reload comes', async () => {
