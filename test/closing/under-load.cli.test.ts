@@ -97,7 +97,7 @@ for (const { kind, keepAlive, node } of LOADS) {
         const netns = await openStage();
         const server = await startServer(netns, kind, {
           node,
-          close: { idleMs: BUSY_MS, peerFirstMs: BUSY_MS },
+          close: { idleMs: BUSY_MS, peerFirstMs: BUSY_MS, timeoutMs: 30_000 },
         });
         const load = await startLoad(netns, {
           ...{ port: server.port, kind: kind === 'net' ? 'tcp' : kind, keepAlive },
@@ -108,7 +108,8 @@ for (const { kind, keepAlive, node } of LOADS) {
         expect({ cut, reset, refused }).toEqual({ cut: 0, reset: 0, refused: 50 });
         expect(lost).toEqual({});
         expect(answered).toBeGreaterThan(0);
-        expect(ms).toBeLessThan(keepAlive ? 100 + SLACK_MS : 5_000);
+        // Nobody's time has run out, in which case it would have taken longer.
+        expect(ms).toBeLessThan(BUSY_MS);
         if (keepAlive) {
           expect(peerFirst).toBe(50);
           expect((await timeWaits(netns, server.port)).server).toBe(0);

@@ -144,8 +144,12 @@ async function quiet(
   try {
     await until(fact, () => tryTo(isQuiet), { timeoutMs: 30_000 });
   } catch (error) {
-    const state = JSON.stringify(tryTo(() => keeper.state()));
-    throw new Error(`${String(error)}\n${state}\n${keeper.process.stderr}`);
+    const { pid, exit, stderr } = keeper.process;
+    const tell = (file: string): string =>
+      tryTo(() => readFileSync(`/proc/${pid}/${file}`, 'utf8').trim()) ?? '';
+    const where = ['stat', 'wchan', 'syscall'].map((file) => `${file}: ${tell(file)}`).join('\n');
+    const told = JSON.stringify({ state: tryTo(() => keeper.state()), exit });
+    throw new Error(`${String(error)}\n${told}\nthe keeper: ${where}\n${stderr}`);
   }
 }
 
