@@ -253,6 +253,8 @@ test('the command line of an app', () => {
   expect(runArguments(two as App, { replace: true })).toEqual([
     ...['run', '--replace', '--name=a', '--standby', '--no-trap', '--', 'x'],
   ]);
+  const [none] = parse(app('command: x', 'overlap: none'));
+  expect(runArguments(none as App)).toEqual(['run', '--name=a', '--overlap=none', '--', 'x']);
   const [three] = parse(app('command: x', 'standby: false'));
   expect(runArguments(three as App)).toEqual(['run', '--name=a', '--', 'x']);
 });
