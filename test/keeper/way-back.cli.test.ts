@@ -267,6 +267,46 @@ test('a worker that dies while paused is started again at the resume, and its cl
   expect((await keeper.process.end()).signal).toBe(null);
 });
 
+test('a standby that takes the place of one that dies while paused serves at the resume', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port), { flags: ['--standby'] });
+  const { workers } = await keeper.untilState('a standby', (state) =>
+    state.workers.some(({ phase }) => phase === 'parked'),
+  );
+  const parked = workers.find(({ phase }) => phase === 'parked')?.pid;
+  await keeper.ask('pause', 'app');
+  process.kill(keeper.worker(), 'SIGKILL');
+  await keeper.process.line(/which was standing by, serves now/);
+  const answers = Array.from({ length: 10 }, () => bodyOf(port, { timeoutMs: 20_000 }));
+  await until('waiting clients', () => listeners(port).some(({ receiveQueue }) => receiveQueue >= 10));
+  await sleep(500);
+  expect(listeners(port)[0]?.receiveQueue).toBe(10);
+  await keeper.ask('resume', 'app');
+  for (const answer of await Promise.all(answers)) expect(answer).toContain(`pid ${parked}`);
+  await keeper.untilState('the next standby', (state) => {
+    return state.workers.some(({ pid, phase }) => phase === 'parked' && pid !== parked);
+  });
+});
+
+test('a keeper that takes over a paused server starts one that has died at the resume', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port));
+  await keeper.holding();
+  await keeper.ask('pause', 'app');
+  process.kill(keeper.worker(), 'SIGKILL');
+  await keeper.process.line(/ended by SIGKILL/);
+  const next = startKeeper(nodeHttp.command(port), { flags: ['--replace'], beside: keeper });
+  await next.process.line(/took over/);
+  const answer = bodyOf(port, { timeoutMs: 20_000 });
+  await until('a waiting client', () => listeners(port).some(({ receiveQueue }) => receiveQueue === 1));
+  await sleep(500);
+  expect((await next.ask('status', 'app')).stdout).toContain('paused; holdfast resume app');
+  expect(listeners(port)[0]?.receiveQueue).toBe(1);
+  expect((await next.ask('resume', 'app')).exit.code).toBe(0);
+  expect(await answer).toContain('pid');
+  expect(await bodyOf(port)).toContain(`pid ${next.worker()}`);
+});
+
 test('each command names itself when it is refused', async () => {
   const keeper = startKeeper(nodeHttp.command(await freePort()));
   await keeper.holding();
