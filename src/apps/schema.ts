@@ -61,6 +61,7 @@ const VARIABLE = 'is a text, a number, true or false';
 const WORKERS = 'is a whole number from 1 to 999, or auto';
 const STANDBY = 'is true, false, or a whole number from 1 to 999';
 
+const OVERLAP = 'is true, false or none';
 const LOG_FILE = 'is a path, or true for NAME.log in the state folder';
 const SIZE = /^\d{1,12}[KMGkmg]?$/;
 const SIZE_TEXT = 'is a size such as 512K, 10M or 1G';
@@ -82,7 +83,11 @@ const OPTIONS = {
       'What makes a new generation ready: listen, notify, ipc, http:/path, delay:3s. Default listen.',
     ),
   'ready-timeout': time('At a reload, how long the new generation may take. Default 60s.'),
-  overlap: flag('false: at a reload the old generation is stopped before the new one starts. Default true.'),
+  overlap: z
+    .union([z.boolean(), z.literal('none')], { error: OVERLAP })
+    .describe(
+      'none or false: at a reload the old generation is stopped before the new one starts. Default true.',
+    ),
   'drain-wait': choice(
     ['idle', 'open', 'queue'],
     "At a reload, what the old generation's connections are waited for. Default idle.",

@@ -16,7 +16,8 @@ import { defaultName } from '../model/keeper-name.js';
 /**
  * Asks the keeper of that name to do something. `timeoutMs` 0: waits however long it takes, until `signal`.
  *
- * @throws {HoldfastError} ERR_HOLDFAST_NOT_RUNNING. ERR_HOLDFAST_CONTROL: it said no.
+ * @throws {HoldfastError} ERR_HOLDFAST_NOT_RUNNING. ERR_HOLDFAST_KEEPER_ENDED: before it answered. ERR_HOLDFAST_CONTROL: it
+ *   said no.
  */
 export async function askNamed(
   name: string,
@@ -27,13 +28,25 @@ export async function askNamed(
   return ofNamed(name, () => askKeeper(stateFiles(name).control, 'POST', path, timeoutMs, signal));
 }
 
-/** Does the work, and names the keeper when it fails because that does not run. */
+/** Does the work, and names the keeper when it fails because that does not run, or not any more. */
 export async function ofNamed<T>(name: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw errorCode(error) === 'ERR_HOLDFAST_NOT_RUNNING' ? notRunning(name, error) : error;
+    switch (errorCode(error)) {
+      case 'ERR_HOLDFAST_NOT_RUNNING':
+        throw notRunning(name, error);
+      case 'ERR_HOLDFAST_KEEPER_ENDED':
+        throw endedMeanwhile(name, error);
+      default:
+        throw error;
+    }
   }
+}
+
+function endedMeanwhile(name: string, cause: unknown): HoldfastError {
+  const text = `the keeper "${name}" ended or was replaced before it answered; see holdfast status ${name}, and ask again`;
+  return new HoldfastError('ERR_HOLDFAST_KEEPER_ENDED', text, cause);
 }
 
 /** The keeper that a command is about: the one named, else that of the current folder. @throws {HoldfastError} ERR_HOLDFAST_NAME */
@@ -72,7 +85,7 @@ export async function stateOf(name: string): Promise<KeeperState | undefined> {
 /** Whether nobody answers: a keeper may also end while it is asked. */
 export function hasGone(error: unknown): boolean {
   const code = errorCode(error);
-  return code === 'ERR_HOLDFAST_NOT_RUNNING' || code === 'ECONNRESET' || code === 'EPIPE';
+  return code === 'ERR_HOLDFAST_NOT_RUNNING' || code === 'ERR_HOLDFAST_KEEPER_ENDED';
 }
 
 export function notEnded(name: string, { pid }: ProcessId, timeoutMs: number): HoldfastError {

@@ -1,5 +1,5 @@
 import { askNamed, keeperName } from './ask-named.js';
-import { tellOutcome } from './reload.js';
+import { takenOver, tellOutcome } from './reload.js';
 
 /** `holdfast pause`: the processes of the server are stopped where they are; clients wait. */
 export async function pause(given: string | undefined): Promise<void> {
@@ -17,10 +17,11 @@ export async function release(given: string | undefined): Promise<void> {
   tellOutcome(
     await askNamed(name, '/release', 0),
     () => `the ports are free; holdfast take ${name} ends that`,
+    'release',
   );
 }
 
 /** `holdfast take`: exit 0 when the server serves again. */
 export async function take(given: string | undefined): Promise<void> {
-  tellOutcome(await askNamed(keeperName(given), '/take', 0));
+  tellOutcome(await askNamed(keeperName(given), '/take', 0), takenOver, 'take');
 }

@@ -173,7 +173,13 @@ function keeperOptions(keeping: Command): Command {
     )
     .addOption(count('--standby [n]', 'how many more copies wait, started, until one dies (default: 1)'))
     .addOption(time('--standby-max-age <time>', 'how long one waits before it is started anew', 600))
-    .option('--no-overlap', 'at a reload stop the old generation before the new one starts')
+    .addOption(new Option('--no-overlap').hideHelp())
+    .addOption(
+      new Option(
+        '--overlap <how>',
+        'at a reload stop the old generation before the new one starts; also --no-overlap',
+      ).choices(['none']),
+    )
     .option(
       '--ready <how>',
       'what makes a new generation ready: listen, notify, ipc, http:/path, delay:3s',

@@ -4,7 +4,7 @@ import { type ReloadAt, reloadOn } from '../index.js';
 import { checkName } from '../keeper/state.js';
 import { type Batch, batches } from '../model/batch.js';
 import { type HostFlags, hostsOf, reachOf } from './hosts.js';
-import { reloadFailed, takenOver } from './reload.js';
+import { deedFailed, takenOver } from './reload.js';
 import { describeSilence, remoteHoldfast } from './remote-holdfast.js';
 import { stream } from './stream.js';
 
@@ -59,7 +59,7 @@ const GOES_ON: readonly string[] = ['lost', 'stopped', 'timed-out'];
 
 /** Every line under its host's name. */
 function describeFailed(at: Extract<ReloadAt, { readonly ok: false }>): string {
-  const text = at.reason === 'reload-failed' ? `${reloadFailed(at)}: ${at.text}` : describeSilence(at);
+  const text = at.reason === 'reload-failed' ? `${deedFailed(at)}: ${at.text}` : describeSilence(at);
   const note = GOES_ON.includes(at.reason) ? '; the reload goes on there if it has begun' : '';
   return `${text}${note}`
     .split('\n')

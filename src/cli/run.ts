@@ -33,7 +33,7 @@ export interface RunFlags {
   readonly workers: number;
   readonly standby?: number | true;
   readonly standbyMaxAge: number;
-  readonly overlap: boolean;
+  readonly overlap: boolean | 'none';
   readonly ready: string;
   readonly readyTimeout: number;
   readonly drainWait: NonNullable<KeepOptions['drainWait']>;
@@ -69,7 +69,7 @@ export async function run(command: readonly string[], flags: RunFlags, adopt?: S
   restoreOpenFilesLimit();
   const ignoresHangup = isUnderNohup();
   const options = { ...keepOptions(command, flags), onNotice, ...(adopt && { adopt }) };
-  const keeperIsThere = handleSignals(ignoresHangup);
+  const keeperIsThere = handleSignals(ignoresHangup, log);
   const duties = { reapsAll: true, ignoresHangup, serviceEnv: process.env };
   const keeper = await startKeeper(options, duties).catch(async (error: unknown) => {
     bindFailures.add(takenAddresses(error));
@@ -95,18 +95,38 @@ async function reloadAtChanges(
 ): Promise<void> {
   const { watchFiles } = await import('../keeper/file-watch.js');
   const directory = process.cwd();
+  let hasMissed = false;
+  const reload = async (): Promise<void> => {
+    try {
+      await keeper.reload();
+    } catch (error) {
+      // A take starts the server anew, with what has changed.
+      hasMissed = keeper.status().paused;
+      log(notReloaded(error));
+    }
+  };
+  keeper.on('resumed', () => {
+    if (!hasMissed) return;
+    hasMissed = false;
+    // Not at once: a stop has a paused server go on too.
+    queueMicrotask(reload);
+  });
   const watching = watchFiles({
     directory,
     globs,
     changed: (files) => {
       log({ type: 'changed', files });
-      return keeper.reload();
+      return reload();
     },
     failed: (error) => log({ type: 'warning', text: describeWatchFailure(error) }),
   });
   void keeper.exited.then(async () => (await watching).close());
   await Promise.race([watching, keeper.exited]);
   log({ type: 'watching', what: globs.length === 0 ? [directory] : globs });
+}
+
+function notReloaded(error: unknown): Notice {
+  return { type: 'warning', text: `not reloaded: ${errorText(error)}` };
 }
 
 function describeWatchFailure(error: unknown): string {
@@ -128,7 +148,7 @@ function keepOptions(command: readonly string[], flags: RunFlags): KeepOptions {
     workers: flags.workers,
     standbyMaxAgeMs: flags.standbyMaxAge,
     standbys: flags.standby === true ? 1 : (flags.standby ?? 0),
-    overlap: flags.overlap,
+    overlap: flags.overlap === true,
     ready: flags.ready,
     readyTimeoutMs: flags.readyTimeout,
     drainWait: flags.drainWait,
@@ -191,7 +211,7 @@ function hasSockets({ listen = [] }: KeepOptions): boolean {
 }
 
 /** Handles signals from now on; those that come before there is a keeper are acted on when it is given. */
-function handleSignals(ignoresHangup: boolean): (keeper: Keeper) => void {
+function handleSignals(ignoresHangup: boolean, log: (notice: Notice) => void): (keeper: Keeper) => void {
   let keeper: Keeper | undefined;
   const early: ((keeper: Keeper) => void)[] = [];
   const on = (signal: NodeJS.Signals, act: (keeper: Keeper) => void): void => {
@@ -207,7 +227,7 @@ function handleSignals(ignoresHangup: boolean): (keeper: Keeper) => void {
   on('SIGHUP', (kept) => {
     if (ignoresHangup) return;
     if (hadTerminal) void kept.stop();
-    else void kept.reload();
+    else kept.reload().catch((error: unknown) => log(notReloaded(error)));
   });
   on('SIGUSR1', (kept) => kept.forward('SIGUSR1'));
   on('SIGUSR2', (kept) => kept.forward('SIGUSR2'));

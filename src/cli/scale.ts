@@ -5,7 +5,7 @@ import { type Success, takenOver, tellOutcome } from './reload.js';
 
 /** `holdfast scale`: exit 0 when the workers are being started or the reload has succeeded, 1 when that failed. */
 export async function scale(given: string | undefined, count: string): Promise<void> {
-  tellOutcome(await askToScale(keeperName(given), count), scaledTo(count));
+  tellOutcome(await askToScale(keeperName(given), count), scaledTo(count), 'scaling');
 }
 
 /** @throws {HoldfastError} ERR_HOLDFAST_OPTION: no number of workers. As `askNamed`. */

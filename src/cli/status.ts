@@ -24,10 +24,9 @@ export async function status(name: string | undefined, options: { readonly json?
 
 function describe(state: KeeperState): string {
   const age = formatDuration(Date.now() - state.since);
-  const restarts = state.starts === 1 ? 'never restarted' : `${state.starts - 1} restarts`;
   const worker = state.worker === null ? 'no server runs' : `server pid ${state.worker.pid}`;
   const lines = [
-    `${state.name}: ${state.phase}, keeper pid ${state.pid}, ${worker}, up ${age}, ${restarts}`,
+    `${state.name}: ${state.phase}, keeper pid ${state.pid}, ${worker}, up ${age}${describeRestarts(state)}`,
     `  ${state.command.join(' ')}`,
     ...(state.workers.length > 1 ? state.workers.map(describeWorker) : []),
     ...(state.paused ? [`  paused; holdfast resume ${state.name} lets it go on`] : []),
@@ -39,6 +38,13 @@ function describe(state: KeeperState): string {
     ...(state.log ? [`  output: ${state.log}`] : []),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** Keepers of former versions do not count them. */
+function describeRestarts({ restarts }: KeeperState): string {
+  if (restarts === undefined) return '';
+  if (restarts === 0) return ', never restarted';
+  return `, ${restarts} ${restarts === 1 ? 'restart' : 'restarts'}`;
 }
 
 function describeWorker({ pid, generation, phase }: WorkerState): string {

@@ -20,7 +20,7 @@ import { servePage } from '../watch/web/server.js';
 import type { ActionResult, ScenarioAbout, ScenarioRun, WhyAnswer } from '../watch/web/wire.js';
 import { askNamed, notRunning } from './ask-named.js';
 import { isInForeground } from './in-foreground.js';
-import { outcomeText } from './reload.js';
+import { outcomeText, takenOver } from './reload.js';
 import { askToScale, scaledTo } from './scale.js';
 import { describeAll, exitCodeOf } from './why-answer.js';
 import { reportsOn } from './why-reports.js';
@@ -156,10 +156,10 @@ async function act(keeper: string, action: KeeperAction, end: AbortSignal): Prom
   if (action.do === 'scale') {
     const workers = `${action.workers}`;
     const outcome = await askToScale(name, workers, end);
-    return { ok: outcome.ok, text: outcomeText(outcome, scaledTo(workers)) };
+    return { ok: outcome.ok, text: outcomeText(outcome, scaledTo(workers), 'scaling') };
   }
   const outcome = (await askNamed(name, `/${action.do}`, 0, end)) as ReloadOutcome;
-  return { ok: outcome.ok, text: outcomeText(outcome) };
+  return { ok: outcome.ok, text: outcomeText(outcome, takenOver, action.do) };
 }
 
 /** @throws {HoldfastError} ERR_HOLDFAST_NAME. ERR_HOLDFAST_NOT_RUNNING: none, or another user's. */

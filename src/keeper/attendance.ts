@@ -25,6 +25,8 @@ export interface AttendanceOptions {
   /** Those of the workers that run now. */
   readonly trees: () => readonly WorkerTree[];
   readonly holdForMs: number;
+  /** The server is stopped where it is, and its clients wait for as long as somebody wants. */
+  readonly isPaused: () => boolean;
   readonly say: (notice: Notice) => void;
   /** A held socket is a server's beyond doubt, or is gone. */
   readonly changed: (confirmed: HeldSocket | undefined) => void;
@@ -39,6 +41,12 @@ export class Attendance {
   constructor(options: AttendanceOptions) {
     this.#options = options;
     this.#looks = setInterval(() => this.#look(performance.now()), LOOK_EVERY_MS);
+  }
+
+  /** It is paused no more: from now on its sockets are looked after again, and no server had time to come up until now. */
+  goOn(): void {
+    const now = performance.now();
+    for (const held of this.#options.held.all()) if (held.failingSince !== null) held.failingSince = now;
   }
 
   stop(): void {
@@ -132,6 +140,7 @@ export class Attendance {
   }
 
   #look(now: number): void {
+    if (this.#options.isPaused()) return;
     for (const held of this.#options.held.all()) {
       if (held.refusing || !held.confirmed) continue;
       if (this.#isFailing(held, now)) {

@@ -159,7 +159,8 @@ async function route(request: string, handlers: ControlHandlers): Promise<Reply>
 /**
  * Asks a keeper at its control socket. `timeoutMs` 0: however long it takes. `signal` ends the wait.
  *
- * @throws {HoldfastError} ERR_HOLDFAST_NOT_RUNNING: nobody answers there. ERR_HOLDFAST_CONTROL: it said no.
+ * @throws {HoldfastError} ERR_HOLDFAST_NOT_RUNNING: nobody answers there. ERR_HOLDFAST_KEEPER_ENDED: it ended before it
+ *   answered. ERR_HOLDFAST_CONTROL: it said no.
  */
 export async function askKeeper(
   socketPath: string,
@@ -169,8 +170,20 @@ export async function askKeeper(
   signal?: AbortSignal,
 ): Promise<unknown> {
   const { status, text } = await exchange({ socketPath, method, path, timeout: timeoutMs, signal });
-  if (status >= 400) throw new HoldfastError('ERR_HOLDFAST_CONTROL', `${method} ${path}: ${text.trim()}`);
+  if (status >= 400) throw refusal(`${method} ${path}`, text);
   return JSON.parse(text);
+}
+
+/** What the keeper says itself is told as it is; of anything else it is told what was asked. */
+function refusal(asked: string, text: string): HoldfastError {
+  try {
+    const said: unknown = JSON.parse(text);
+    const { code, error } = Object(said) as { readonly code?: unknown; readonly error?: unknown };
+    if (code === 'ERR_HOLDFAST_CONTROL' && typeof error === 'string') return new HoldfastError(code, error);
+  } catch {
+    // It is no JSON: another program may answer there.
+  }
+  return new HoldfastError('ERR_HOLDFAST_CONTROL', `${asked}: ${text.trim()}`);
 }
 
 /**
@@ -219,6 +232,7 @@ function exchange(asked: {
       response.on('data', (chunk: string) => {
         text += chunk;
       });
+      response.on('error', (error) => reject(goneOr(error)));
       response.on('end', () => resolve({ status: response.statusCode ?? 0, text }));
     });
     request
@@ -230,8 +244,16 @@ function exchange(asked: {
   });
 }
 
-/** That nobody answers there is a failure of its own. */
+/** That nobody answers there, or not any more, is a failure of its own. */
 function goneOr(error: Error): Error {
-  const isGone = errorCode(error) === 'ENOENT' || errorCode(error) === 'ECONNREFUSED';
-  return isGone ? new HoldfastError('ERR_HOLDFAST_NOT_RUNNING', errorText(error), error) : error;
+  switch (errorCode(error)) {
+    case 'ENOENT':
+    case 'ECONNREFUSED':
+      return new HoldfastError('ERR_HOLDFAST_NOT_RUNNING', errorText(error), error);
+    case 'ECONNRESET':
+    case 'EPIPE':
+      return new HoldfastError('ERR_HOLDFAST_KEEPER_ENDED', 'the keeper ended before it answered', error);
+    default:
+      return error;
+  }
 }

@@ -19,6 +19,7 @@ const FIRST_CLIENTS_MS = 100;
 export interface GenerationHost {
   readonly policy: Policy;
   readonly holdForMs: number;
+  readonly isPaused: () => boolean;
   readonly say: (notice: Notice) => void;
   readonly nextWorkerId: () => number;
   /** Starts the worker's first process. @throws {HoldfastError} ERR_HOLDFAST_COMMAND */
@@ -67,11 +68,12 @@ export class Generation {
   }
 
   #attend(): Attendance {
-    const { holdForMs, say } = this.#host;
+    const { holdForMs, isPaused, say } = this.#host;
     return new Attendance({
       held: this.held,
       trees: () => this.trees(),
       holdForMs,
+      isPaused,
       say,
       changed: (confirmed) => this.#socketsChanged(confirmed),
     });
@@ -134,9 +136,9 @@ export class Generation {
   /** Has those that have waited for longer than this started anew: what they got at their start may be stale. */
   renewStandbys(maxAgeMs: number): void {
     const oldest = performance.now() - maxAgeMs;
-    for (const { worker } of this.standbys) {
-      if (worker?.parkedSince === undefined || worker.parkedSince > oldest) continue;
-      worker.signalRoot(this.#host.policy.stopSignal);
+    for (const slot of this.standbys) {
+      const parkedSince = slot.worker?.parkedSince;
+      if (parkedSince !== undefined && parkedSince <= oldest) slot.renew();
     }
   }
 

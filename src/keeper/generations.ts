@@ -184,7 +184,7 @@ export class Generations {
     }
     this.#addWorkers(this.#active);
     // The reload that was to make them fewer has been lost.
-    if (this.#active.slots.length > this.#workers) void this.reload({});
+    if (this.#active.slots.length > this.#workers) void this.scale(this.#workers);
   }
 
   /** What the former generation ran, if that was another program. */
@@ -199,10 +199,12 @@ export class Generations {
 
   /** Starts a new generation and has it take over. Settles when it has, or when it has failed. */
   reload(options: ReloadOptions): Promise<ReloadOutcome> {
-    return new Promise((settle) => {
-      this.#waiting.push({ options, settle });
-      this.#request();
-    });
+    return new Promise((settle) => this.#ask({ options, settle }));
+  }
+
+  #ask(asked: Asked): void {
+    this.#waiting.push(asked);
+    this.#request();
   }
 
   /**
@@ -259,14 +261,25 @@ export class Generations {
 
   /**
    * Changes how many workers there are. More are added to those that run. Fewer take the place of all by a reload: no one
-   * of several that share a queue can be kept from taking connections before it is ended.
+   * of several that share a queue can be kept from taking connections before it is ended. When that fails there are to be
+   * as many as before.
    */
   scale(workers: number): Promise<ReloadOutcome> {
     const runs = this.#active.slots.length;
+    const before = Math.max(this.#workers, runs);
     this.#workers = workers;
-    if (workers < runs) return this.reload({});
-    this.#addWorkers(this.#active);
-    return Promise.resolve({ ok: true, generation: this.#active.number, tookMs: 0 });
+    if (workers >= runs) {
+      this.#addWorkers(this.#active);
+      return Promise.resolve({ ok: true, generation: this.#active.number, tookMs: 0 });
+    }
+    return new Promise((answer) => {
+      const settle = (outcome: ReloadOutcome): void => {
+        // Unless another number has been asked for meanwhile.
+        if (!outcome.ok && outcome.goesOn && this.#workers === workers) this.#workers = before;
+        answer(outcome);
+      };
+      this.#ask({ options: {}, settle });
+    });
   }
 
   /** Ends every generation. A second call sends SIGKILL at once. */

@@ -156,6 +156,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #starts = 0;
   #isOver = false;
   #isPaused = false;
+  /** Starts that wait for the end of the pause. */
+  readonly #waitingStarts: (() => void)[] = [];
   #entranceClosed: Promise<void> | undefined;
   #stateWrite: NodeJS.Timeout | undefined;
   #startUntold: Notice | undefined;
@@ -236,6 +238,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       reload: this.#generations.stage,
       paused: this.#isPaused,
       starts: this.#starts,
+      restarts: this.#monitor.restarts,
       since: this.#since,
       worker: active.slots[0]?.worker?.root ?? null,
       workers: this.#generations.all().flatMap((generation) =>
@@ -265,7 +268,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
    * Settles when the new generation has taken over or failed.
    */
   async reload(options: ReloadOptions = {}): Promise<ReloadOutcome> {
-    this.#mustRun('a reload');
+    this.#mustServe('a reload');
     return this.#generations.reload(options);
   }
 
@@ -274,7 +277,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
    * and folder that it had.
    */
   async rollback(): Promise<ReloadOutcome> {
-    this.#mustRun('a rollback');
+    this.#mustServe('a rollback');
     return this.#generations.rollback();
   }
 
@@ -297,25 +300,38 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (!this.#isPaused) return;
     this.#isPaused = false;
     for (const tree of this.#trees()) tree.signal('SIGCONT');
+    // Nobody could come up meanwhile.
+    for (const { attendance } of this.#generations.all()) attendance.goOn();
+    for (const go of this.#waitingStarts.splice(0)) go();
     this.#say({ type: 'resumed' });
     this.#stateChanged();
   }
 
   /** Stops the server and frees its ports, so that another program can have them for a while. `take` ends that. */
   async release(): Promise<ReloadOutcome> {
-    this.#mustRun('a release');
+    this.#mustNotBePaused('a release');
     return this.#generations.release();
   }
 
   /** Starts the server again after a release. */
   async take(): Promise<ReloadOutcome> {
+    this.#mustNotBePaused('a take');
     if (this.#generations.stage !== 'released') {
       return { ok: false, goesOn: true, why: 'nothing has been released' };
     }
     return this.#generations.reload({});
   }
 
-  #mustRun(what: string): void {
+  /** A released port is somebody else's until he who released it takes it back. */
+  #mustServe(what: string): void {
+    this.#mustNotBePaused(what);
+    const { stage } = this.#generations;
+    if (stage !== 'releasing' && stage !== 'released') return;
+    const text = `${what} would take the port, which is released: holdfast take ${this.name} first`;
+    throw new HoldfastError('ERR_HOLDFAST_CONTROL', text);
+  }
+
+  #mustNotBePaused(what: string): void {
     if (!this.#isPaused) return;
     const text = `${what} needs a server that runs, and this one is paused: holdfast resume ${this.name}`;
     throw new HoldfastError('ERR_HOLDFAST_CONTROL', text);
@@ -325,12 +341,16 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
    * Changes how many workers share the sockets: at once for more, by a reload for fewer. Settles when they are being
    * started, or when the reload is over.
    *
-   * @throws {HoldfastError} ERR_HOLDFAST_OPTION: no whole number from 1.
+   * @throws {HoldfastError} ERR_HOLDFAST_OPTION: no whole number from 1. ERR_HOLDFAST_CONTROL: paused or released.
    */
   async scale(workers: number): Promise<ReloadOutcome> {
-    const outcome = this.#generations.scale(count('workers', workers, 1));
+    const wanted = count('workers', workers, 1);
+    this.#mustServe('scaling');
+    const scaled = this.#generations.scale(wanted);
     // Whoever was told so finds it so, also when the keeper is killed at once.
     this.#flush();
+    const outcome = await scaled;
+    this.#stateChanged();
     return outcome;
   }
 
@@ -438,9 +458,19 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (this.#options.metrics !== undefined) await this.#monitor.serve(this.#options.metrics);
     this.#options.signal?.addEventListener('abort', () => void this.stop(), { once: true });
     if (estate !== undefined) this.#goOn(estate);
-    if (active.slots.length === 0) await this.#generations.begin();
+    if (active.slots.length === 0) await this.#beginServer();
     if (this.#options.signal?.aborted) void this.stop();
     this.#nothingListens = setTimeout(() => this.#sayNothingListens(), NOTHING_LISTENS_MS);
+  }
+
+  async #beginServer(): Promise<void> {
+    const begun = this.#generations.begin();
+    if (!this.#isPaused) return begun;
+    // It is started when it may go on, and whoever says so asks a keeper that is there.
+    begun.catch((error: unknown) => {
+      this.#say({ type: 'warning', text: errorText(error) });
+      void this.stop();
+    });
   }
 
   #openLog(): void {
@@ -464,6 +494,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       {
         policy: this.#policy,
         holdForMs: this.#holdForMs,
+        isPaused: () => this.#isPaused,
         say: (notice) => this.#say(notice),
         nextWorkerId: () => ++this.#starts,
         start: (generation, worker) => this.#startWorker(generation, worker),
@@ -618,7 +649,16 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const isStrangers =
       notifiers.length === 0 && recovery.origin === undefined && this.#running !== undefined;
     // Without their notifier the workers could bind nothing any more.
-    if (!isStrangers && (restart || !binds || isOther)) void this.reload({ restart, newAddresses: isOther });
+    if (isStrangers || !(restart || !binds || isOther)) return;
+    if (this.#isPaused) this.once('resumed', () => this.#reloadSoon({ restart, newAddresses: isOther }));
+    else this.#reloadSoon({ restart, newAddresses: isOther });
+  }
+
+  /** Not at once: a stop has a paused server go on, and nothing is to be started for that. */
+  #reloadSoon(options: ReloadOptions): void {
+    queueMicrotask(() => {
+      this.reload(options).catch((error: unknown) => this.#say({ type: 'warning', text: errorText(error) }));
+    });
   }
 
   #adoptWorker(generation: Generation, saved: SavedWorker, former: boolean): void {
@@ -704,6 +744,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   async #startWorker(generation: Generation, worker: Worker): Promise<void> {
     const spawner = this.#spawner;
     if (spawner === undefined) throw new Error('the spawner runs before anything is spawned');
+    // The clients of a paused server wait, whoever dies meanwhile.
+    while (this.#isPaused) await new Promise<void>((go) => this.#waitingStarts.push(go));
     const { command, env, directory } = generation.program;
     const file = findProgram(command[0] ?? '', env, directory);
     const mark = this.#markOf(worker);
@@ -729,6 +771,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const root = { pid, startTime: processStat(pid)?.startTime ?? 0 };
     const tree = this.#treeOf(worker, { root: pid, mark });
     worker.started(root, tree, this.#policy.stopSignal);
+    // It was on its way when the others were stopped.
+    if (this.#isPaused) tree.signal('SIGSTOP');
     void exited.then((end) => worker.ended(end));
     if ((this.#options.standbys ?? 0) > 0) this.#watchDeath(worker, root);
     void toldReady.then(() => worker.tellReady());

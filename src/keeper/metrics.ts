@@ -95,7 +95,7 @@ export function metricsOf(facts: MetricFacts): readonly Metric[] {
     ),
     make.counter(
       'holdfast_restarts_total',
-      'Starts of a worker in the place of one that had ended. The starts of a reload are not among them.',
+      'Starts of a worker in the place of one that had ended by itself. The starts of a reload are not among them.',
       [[{}, tally.restarts]],
     ),
     make.histogram(

@@ -54,6 +54,11 @@ export class Monitor {
     this.#tally.know(this.#host.generations().flatMap(startedWorkers));
   }
 
+  /** Starts in the place of a worker that had ended by itself. */
+  get restarts(): number {
+    return this.#tally.restarts;
+  }
+
   /** Serves metrics and readiness over TCP. @throws {HoldfastError} ERR_HOLDFAST_ADDRESS, ERR_HOLDFAST_ADDRESS_TAKEN */
   async serve(address: string): Promise<void> {
     const { serveMetrics } = await import('./metrics-server.js');

@@ -121,6 +121,12 @@ export class Slot {
     this.#lifecycle = { ...this.#lifecycle, policy };
   }
 
+  /** Has its worker ended and started anew, as if it were the first in its place. */
+  renew(): void {
+    this.#attempts = 0;
+    this.#worker?.signalRoot(this.#lifecycle.policy.stopSignal);
+  }
+
   /** Ends the worker for good, as `Keeper.stop` says. A second call sends SIGKILL at once. */
   stop(signal?: NodeJS.Signals, delivered = false): void {
     this.dispatch({ type: 'stop-requested', delivered, ...(signal === undefined ? {} : { signal }) });

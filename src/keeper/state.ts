@@ -29,8 +29,10 @@ export interface KeeperState {
   readonly command: readonly string[];
   readonly directory: string;
   readonly phase: Phase;
-  /** Starts of the server so far. */
+  /** Starts of workers so far, of reloads and standbys too. */
   readonly starts: number;
+  /** Those in the place of a worker that had ended by itself, since this keeper was started. */
+  readonly restarts?: number;
   /** Milliseconds since 1970. */
   readonly since: number;
   /** Which start or reload it is that new connections go to, from 1. */

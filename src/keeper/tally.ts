@@ -46,7 +46,7 @@ const DRAIN_SECONDS = [0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300];
 /** What a keeper has counted since it started. */
 export class Tally {
   readonly starts: Record<StartOutcome, number> = { listened: 0, ended: 0, stopped: 0 };
-  /** Starts after the first one in the place of a worker. */
+  /** Starts in the place of a worker that had ended by itself. */
   restarts = 0;
   /** Times without a server at a held socket, in seconds. */
   readonly gaps: Distribution = new Distribution(GAP_SECONDS);

@@ -204,6 +204,11 @@ const WRONG: readonly (readonly [what: string, text: string, ...says: string[]])
     `${FILE}:4:11: apps.a.trap is true or false, not "no"`,
   ],
   [
+    'has another word for the overlap than none',
+    app('command: x', 'overlap: some'),
+    `${FILE}:4:14: apps.a.overlap is true, false or none, not "some"`,
+  ],
+  [
     'has two faults',
     app('command: x', 'workers: 0', 'restart: x'),
     `${FILE}:4:14: apps.a.workers`,
@@ -233,7 +238,8 @@ test('every option of holdfast run has its place in the file', () => {
   const names = run?.options.map(({ long }) => long?.replace(/^--(?:no-)?/, ''));
   // The app's name is its key, and when to replace is for `up` to say.
   const others = ['name', 'replace'];
-  expect([...(names ?? [])].filter((name) => name && !others.includes(name)).sort()).toEqual(
+  // One may be there with its --no- beside it.
+  expect([...new Set(names)].filter((name) => name && !others.includes(name)).sort()).toEqual(
     [...OPTION_KEYS].sort(),
   );
 });
@@ -253,6 +259,8 @@ test('the command line of an app', () => {
   expect(runArguments(two as App, { replace: true })).toEqual([
     ...['run', '--replace', '--name=a', '--standby', '--no-trap', '--', 'x'],
   ]);
+  const [none] = parse(app('command: x', 'overlap: none'));
+  expect(runArguments(none as App)).toEqual(['run', '--name=a', '--overlap=none', '--', 'x']);
   const [three] = parse(app('command: x', 'standby: false'));
   expect(runArguments(three as App)).toEqual(['run', '--name=a', '--', 'x']);
 });

@@ -95,6 +95,7 @@ const WRONG: readonly (readonly [line: string, says: RegExp])[] = [
     'run --restart sometimes -- true',
     /'sometimes' is invalid\. Allowed choices are always, on-failure, never\./,
   ],
+  ['run --overlap some -- true', /'some' is invalid\. Allowed choices are none\./],
   ['run --log xml -- true', /'xml' is invalid\. Allowed choices are text, json\./],
   ['run --hold-for long -- true', /"long" is no time; write 500ms, 10s, 2m or 1h/],
   ['run --stop-signal SIGFOO -- true', /"SIGFOO" is no signal .* SIGTERM, SIGINT/],

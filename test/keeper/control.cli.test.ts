@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { chmodSync, statSync } from 'node:fs';
+import { chmodSync, statSync, writeFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -10,6 +10,7 @@ import { freePort } from '../support/ports.js';
 import { start } from '../support/process.js';
 import { nodeHttp } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
+import { reloaded, settled } from './reloads.js';
 
 test('the control socket is for this user alone', async () => {
   const keeper = await startServer();
@@ -48,6 +49,65 @@ testNeeding(['root', 'setpriv'])('root may ask the keeper of another user', asyn
   expect(await ask(controlOf(keeper), '/status')).toMatchObject({ status: 200 });
   expect(await askAsNobody('GET', controlOf(keeper), '/status')).toMatch(/^200 /);
 });
+
+test('status counts the starts after a worker ended by itself, and no others', async () => {
+  const flags = ['--workers', '2', '--standby', '--standby-max-age', '300ms'];
+  const keeper = startKeeper(nodeHttp.command(await freePort(), '--graceful'), { flags });
+  const parked = async (): Promise<number> => {
+    const { workers } = await keeper.untilState(
+      'two workers and a standby',
+      (state) =>
+        state.reload === 'steady' &&
+        state.workers.filter(({ phase }) => phase === 'serving').length === 2 &&
+        state.workers.some(({ phase }) => phase === 'parked'),
+    );
+    return workers.find(({ phase }) => phase === 'parked')?.pid ?? 0;
+  };
+  const first = await parked();
+  await keeper.untilState('another standby', ({ workers }) => {
+    return workers.some(({ pid, phase }) => phase === 'parked' && pid !== first);
+  });
+  await reloaded(keeper);
+  await settled(keeper);
+  await parked();
+  expect((await keeper.ask('status', 'app')).stdout).toMatch(/, never restarted$/m);
+  for (const told of ['1 restart', '2 restarts']) {
+    process.kill(keeper.worker(), 'SIGKILL');
+    await keeper.untilState('the restart', ({ restarts }) => restarts === Number(told[0]));
+    await parked();
+    expect((await keeper.ask('status', 'app')).stdout).toMatch(new RegExp(`, ${told}$`, 'm'));
+  }
+});
+
+for (const [how, end] of [
+  ['is killed', async (keeper: RunningKeeper) => void process.kill(keeper.state().pid, 'SIGKILL')],
+  [
+    'is replaced',
+    async (keeper: RunningKeeper, command: readonly string[], cwd: string) => {
+      const next = startKeeper(command, { beside: keeper, flags: ['--replace'], cwd });
+      await next.process.line(/took over the server/);
+    },
+  ],
+] as const) {
+  test(`a reload whose keeper ${how} before it answers says so`, async () => {
+    const port = await freePort();
+    const folder = temporaryFolder();
+    const write = (code: string): void => writeFileSync(join(folder, 'server.js'), code);
+    write(`require('node:net').createServer().listen(${port}, '127.0.0.1')`);
+    const command = [process.execPath, 'server.js'];
+    const keeper = startKeeper(command, { cwd: folder });
+    await keeper.holding();
+    write('setInterval(() => undefined, 1_000)');
+    const reload = keeper.ask('reload', 'app');
+    await keeper.untilState('the reload', ({ reload }) => reload === 'starting');
+    await end(keeper, command, folder);
+    const { exit, stderr } = await reload;
+    expect(exit).toEqual({ code: 2, signal: null });
+    expect(stderr).toBe(
+      'holdfast: the keeper "app" ended or was replaced before it answered; see holdfast status app, and ask again [ERR_HOLDFAST_KEEPER_ENDED]\n',
+    );
+  });
+}
 
 async function startServer(options: KeeperOptions = {}): Promise<RunningKeeper> {
   const keeper = startKeeper(nodeHttp.command(await freePort()), options);

@@ -155,6 +155,7 @@ test('SIGTERM during a reload ends both generations', async () => {
 
 for (const [how, flags, ask] of [
   ['--no-overlap', ['--no-overlap'], 'reload'],
+  ['--overlap none', ['--overlap', 'none'], 'reload'],
   ['holdfast restart', [], 'restart'],
 ] as const) {
   test(`${how}: the new server starts when the old one has gone, and nobody is refused`, async () => {

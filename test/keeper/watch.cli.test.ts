@@ -5,6 +5,7 @@ import { bodyOf } from '../support/http.js';
 import { type KeeperOptions, type RunningKeeper, startKeeper } from '../support/keeper.js';
 import { startLoad } from '../support/load.js';
 import { freePort } from '../support/ports.js';
+import { listeners } from '../support/proc.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 import { expectNothingFailed, settled } from './reloads.js';
@@ -78,6 +79,36 @@ test('a file that is put in the place of another, as editors do, has changed', a
     renameSync(join(app.folder, 'server.mjs.new'), join(app.folder, 'server.mjs'));
     await app.serves(text);
   }
+});
+
+test('an edit while paused is told, and served after the resume', async () => {
+  const app = await startApp();
+  await app.keeper.ask('pause', 'app');
+  app.write('second');
+  await app.keeper.process.line(/^holdfast: not reloaded: a reload needs .*: holdfast resume app$/);
+  await app.keeper.ask('resume', 'app');
+  await app.serves('second');
+  expect(app.keeper.process.stderr).not.toContain('cannot watch');
+  await settled(app.keeper);
+  app.write('third');
+  await app.serves('third');
+});
+
+test('an edit while released does not take the port back, and is served after the take', async () => {
+  const app = await startApp();
+  await app.keeper.ask('release', 'app');
+  app.write('second');
+  await app.keeper.process.line(/^holdfast: not reloaded: .* released: holdfast take app first$/);
+  expect(listeners(app.port)).toEqual([]);
+  expect((await app.keeper.ask('take', 'app')).exit).toEqual({ code: 0, signal: null });
+  await app.serves('second');
+  await app.keeper.ask('pause', 'app');
+  await app.keeper.ask('resume', 'app');
+  app.write('third');
+  await app.serves('third');
+  await settled(app.keeper);
+  // That the first edit was refused has started nothing at the resume.
+  expect(app.keeper.state().generation).toBe(3);
 });
 
 interface App {

@@ -1,5 +1,6 @@
 import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { cpuMs } from '../../bench/support/usage.js';
 import { bodyOf } from '../support/http.js';
@@ -212,6 +213,113 @@ test("a take while the port is somebody else's fails, and can be tried again", a
   await until('the server', async () => (await bodyOf(port).catch(() => '')).includes('pid'), {
     timeoutMs: 20_000,
   });
+});
+
+test('SIGHUP while paused or released is answered with one line, and nothing is started', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port));
+  await keeper.holding();
+  await keeper.ask('pause', 'app');
+  keeper.process.kill('SIGHUP');
+  await keeper.process.line(
+    /^holdfast: not reloaded: a reload needs a server that runs, .*: holdfast resume app$/,
+  );
+  await keeper.ask('resume', 'app');
+  await keeper.ask('release', 'app');
+  keeper.process.kill('SIGHUP');
+  await keeper.process.line(/^holdfast: not reloaded: .* released: holdfast take app first$/);
+  for (const asked of [
+    ['reload', 'app'],
+    ['restart', 'app'],
+    ['rollback', 'app'],
+    ['scale', 'app', '2'],
+  ]) {
+    const { exit, stderr } = await keeper.ask(...asked);
+    expect(exit).toEqual({ code: 2, signal: null });
+    expect(stderr).toMatch(/^holdfast: .* released: holdfast take app first \[ERR_HOLDFAST_CONTROL\]$/m);
+  }
+  expect(keeper.process.stderr).not.toMatch(/fault|HoldfastError/);
+  expect(listeners(port)).toEqual([]);
+  expect((await keeper.ask('take', 'app')).exit).toEqual({ code: 0, signal: null });
+  expect(await bodyOf(port)).toContain(`pid ${keeper.worker()}`);
+});
+
+test('a worker that dies while paused is started again at the resume, and its clients wait until then', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port), { flags: ['--hold-for', '1s'] });
+  await keeper.holding();
+  const first = keeper.worker();
+  await keeper.ask('pause', 'app');
+  process.kill(first, 'SIGKILL');
+  await keeper.process.line(new RegExp(`pid ${first} ended by SIGKILL`));
+  const answers = Array.from({ length: 10 }, () => bodyOf(port, { timeoutMs: 20_000 }));
+  await until('waiting clients', () => listeners(port).some(({ receiveQueue }) => receiveQueue >= 10));
+  // Longer than a server that is down is waited for.
+  await sleep(2_000);
+  expect(keeper.state()).toMatchObject({ paused: true, worker: null });
+  expect(listeners(port)[0]?.receiveQueue).toBe(10);
+  await keeper.ask('resume', 'app');
+  for (const answer of await Promise.all(answers)) expect(answer).toContain(`pid ${keeper.worker()}`);
+  await keeper.ask('pause', 'app');
+  process.kill(keeper.worker(), 'SIGKILL');
+  await keeper.process.line(/ended by SIGKILL/, { after: 1 });
+  keeper.process.kill('SIGTERM');
+  expect((await keeper.process.end()).signal).toBe(null);
+});
+
+test('a standby that takes the place of one that dies while paused serves at the resume', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port), { flags: ['--standby'] });
+  const { workers } = await keeper.untilState('a standby', (state) =>
+    state.workers.some(({ phase }) => phase === 'parked'),
+  );
+  const parked = workers.find(({ phase }) => phase === 'parked')?.pid;
+  await keeper.ask('pause', 'app');
+  process.kill(keeper.worker(), 'SIGKILL');
+  await keeper.process.line(/which was standing by, serves now/);
+  const answers = Array.from({ length: 10 }, () => bodyOf(port, { timeoutMs: 20_000 }));
+  await until('waiting clients', () => listeners(port).some(({ receiveQueue }) => receiveQueue >= 10));
+  await sleep(500);
+  expect(listeners(port)[0]?.receiveQueue).toBe(10);
+  await keeper.ask('resume', 'app');
+  for (const answer of await Promise.all(answers)) expect(answer).toContain(`pid ${parked}`);
+  await keeper.untilState('the next standby', (state) => {
+    return state.workers.some(({ pid, phase }) => phase === 'parked' && pid !== parked);
+  });
+});
+
+test('a keeper that takes over a paused server starts one that has died at the resume', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port));
+  await keeper.holding();
+  await keeper.ask('pause', 'app');
+  process.kill(keeper.worker(), 'SIGKILL');
+  await keeper.process.line(/ended by SIGKILL/);
+  const next = startKeeper(nodeHttp.command(port), { flags: ['--replace'], beside: keeper });
+  await next.process.line(/took over/);
+  const answer = bodyOf(port, { timeoutMs: 20_000 });
+  await until('a waiting client', () => listeners(port).some(({ receiveQueue }) => receiveQueue === 1));
+  await sleep(500);
+  expect((await next.ask('status', 'app')).stdout).toContain('paused; holdfast resume app');
+  expect(listeners(port)[0]?.receiveQueue).toBe(1);
+  expect((await next.ask('resume', 'app')).exit.code).toBe(0);
+  expect(await answer).toContain('pid');
+  expect(await bodyOf(port)).toContain(`pid ${next.worker()}`);
+});
+
+test('each command names itself when it is refused', async () => {
+  const keeper = startKeeper(nodeHttp.command(await freePort()));
+  await keeper.holding();
+  expect((await keeper.ask('take', 'app')).stderr).toMatch(
+    /^holdfast: the take failed: nothing has been released$/m,
+  );
+  expect((await keeper.ask('rollback', 'app')).stderr).toMatch(
+    /^holdfast: the rollback failed, the server goes on as before: there is no former generation/m,
+  );
+  await keeper.ask('release', 'app');
+  expect((await keeper.ask('release', 'app')).stderr).toMatch(
+    /^holdfast: the release failed: it is released$/m,
+  );
 });
 
 /** `current` in the folder, a link to the release that was deployed last. */

@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { bodyOf } from '../support/http.js';
 import { type RunningKeeper, startKeeper } from '../support/keeper.js';
@@ -6,6 +8,7 @@ import { testNeeding } from '../support/needing.js';
 import { freePort } from '../support/ports.js';
 import { isAlive, listeners } from '../support/proc.js';
 import { goHttp, javaHttp, nodeHttp, pythonHttp, staticHttp, type TestServer } from '../support/servers.js';
+import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 import { expectNothingFailed, reloaded, settled } from './reloads.js';
 
@@ -67,6 +70,34 @@ test('scale adds workers at once, and takes some away without a failed request',
   await settled(keeper);
   expect(serving(keeper)).toHaveLength(2);
   await expectNothingFailed(load.stop());
+});
+
+test('a scale to fewer that fails leaves the workers and their number as they were', async () => {
+  const port = await freePort();
+  const folder = temporaryFolder();
+  const serves = `require('node:http').createServer((_, response) => response.end('ok')).listen(${port}, '127.0.0.1')`;
+  const write = (code: string): void => writeFileSync(join(folder, 'server.js'), code);
+  write(serves);
+  const keeper = startKeeper([process.execPath, 'server.js'], { cwd: folder, flags: ['--workers', '3'] });
+  const three = (): Promise<unknown> =>
+    keeper.untilState(
+      'three workers',
+      ({ workers, reload }) =>
+        reload === 'steady' && workers.filter(({ phase }) => phase === 'serving').length === 3,
+    );
+  await three();
+  const pids = serving(keeper);
+  write('process.exit(3)');
+  for (const count of ['2', '1']) {
+    const { exit, stderr } = await keeper.ask('scale', keeper.name, count);
+    expect(exit.code).toBe(1);
+    expect(stderr).toContain('the scaling failed, the former server goes on: it exited with 3');
+  }
+  expect(serving(keeper)).toEqual(pids);
+  write(serves);
+  await reloaded(keeper);
+  await settled(keeper);
+  await three();
 });
 
 test('a wrong number of workers is told', async () => {
