@@ -102,8 +102,9 @@ export type { WatchOptions } from './watch/watch.js';
  * @throws {HoldfastError} ERR_HOLDFAST_UNSUPPORTED: not Linux. ERR_HOLDFAST_OPTION, _NAME, _ADDRESS, _USER: a
  *   wrong option. ERR_HOLDFAST_COMMAND: no such program. ERR_HOLDFAST_ADDRESS_TAKEN: a `listen` address is
  *   somebody else's. ERR_HOLDFAST_NAME_TAKEN. ERR_HOLDFAST_TRAP_UNAVAILABLE: no seccomp user notification.
- *   ERR_HOLDFAST_ADOPT: the server to take over cannot be. ERR_HOLDFAST_LOG_FILE, _CONTROL, _STATE_DIRECTORY: a file
- *   or folder of the keeper cannot be made.
+ *   ERR_HOLDFAST_ADOPT: the server of `adopt` cannot be taken over. ERR_HOLDFAST_TAKE_OVER: that of the former keeper
+ *   cannot be, and goes on. ERR_HOLDFAST_LOG_FILE, _CONTROL, _STATE_DIRECTORY: a file or folder of the keeper cannot be
+ *   made.
  */
 export async function keep(options: KeepOptions): Promise<Keeper> {
   requireLinux('keep()');

@@ -74,8 +74,13 @@ export function judgeYama(scope: number | undefined, mayTraceAll: boolean): Find
   if (scope === undefined) return yes('not in this kernel');
   const found = `kernel.yama.ptrace_scope is ${scope}`;
   if (scope <= 0) return yes(found);
-  if (scope === 1) return yes(`${found}: a keeper may look into what it started`);
-  if (scope === 2 && mayTraceAll) return yes(`${found}, and this user has CAP_SYS_PTRACE`);
+  if (scope <= 2 && mayTraceAll) return yes(`${found}, and this user has CAP_SYS_PTRACE`);
+  if (scope === 1) {
+    return limited(
+      `${found}: a keeper may look into what it started, and the next one gets the sockets from the holder; it cannot hold what a server of an earlier keeper binds anew, nor adopt a server`,
+      'sysctl kernel.yama.ptrace_scope=0, or run the keeper as root; for new binds a reload is enough',
+    );
+  }
   if (scope === 2) return no(found, 'sysctl kernel.yama.ptrace_scope=1, or run the keeper as root');
   return no(found, 'set kernel.yama.ptrace_scope=1 in sysctl.d and boot again: 3 is final until then');
 }

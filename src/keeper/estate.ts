@@ -1,10 +1,11 @@
-import { errorCode, isForbidden } from '../errors.js';
+import { errorCode, HoldfastError, isForbidden } from '../errors.js';
 import { close } from '../kernel/fd.js';
 import type { Fd } from '../kernel/libc.js';
 import { copyFdFrom } from '../kernel/pidfd.js';
 import { allProcesses } from '../kernel/procfs.js';
 import { isListening, localAddress, socketInode } from '../kernel/socket.js';
 import { placeOf } from './child-socket.js';
+import { closedByYama } from './closed-process.js';
 import { type FoundHolder, findHolders } from './holder.js';
 import type { Recovery, SavedGeneration, SavedNotifier, SavedSocket, SavedWorker } from './recovery.js';
 import { fdsOrUnknown, isAlive, type ProcessId, signalProcess, workerMarkOf } from './tree.js';
@@ -21,29 +22,55 @@ export interface Estate {
   readonly strays: readonly (ProcessId & { readonly mark: string })[];
 }
 
+/** How `openEstate` comes to sockets. */
+export interface EstateMeans {
+  /** Copies an fd of another process. Default: `copyFdFrom`. */
+  readonly copy?: (pid: number, fd: Fd) => Fd;
+  /** Inodes of sockets that somebody else gives us anyway. */
+  readonly offered?: ReadonlySet<number>;
+}
+
 /**
  * Takes over the fds that a dead keeper's holders have, and from its workers what no holder has any more. Undefined when
  * nothing of it is left: no socket and no process.
+ *
+ * @throws {HoldfastError} ERR_HOLDFAST_TAKE_OVER: its server runs, and who has the fds may not be looked into. Nothing
+ *   has been changed.
  */
-export function openEstate(recovery: Recovery, stateFile: string): Estate | undefined {
+export function openEstate(
+  recovery: Recovery,
+  stateFile: string,
+  { copy = copyFdFrom, offered = new Set() }: EstateMeans = {},
+): Estate | undefined {
   const holders = findHolders(stateFile);
-  const notifiers = copyNotifiers(recovery, holders);
+  const fromHolders = new Copier(copy);
+  const notifiers = copyNotifiers(recovery, holders, fromHolders);
+  const refusing = new Set(fromHolders.refusing);
   const marked = markedProcesses();
   const sockets = new Map<number, Fd>();
   const savedSockets = new Set(recovery.generations.flatMap((one) => one.sockets.map(({ inode }) => inode)));
   const generations = recovery.generations.map((generation) =>
-    generation.active ? withUnsaved(generation, holders, savedSockets) : generation,
+    generation.active ? withUnsaved(generation, holders, savedSockets, fromHolders) : generation,
   );
-  for (const { sockets: saved, workers } of generations) {
-    for (const { inode } of saved) {
+  for (const { active, sockets: saved, workers } of generations) {
+    for (const { inode, confirmed } of saved) {
       if (sockets.has(inode)) continue;
-      const copy = copyFromHolder(inode, holders) ?? copyFromWorkers(inode, workers, marked);
-      if (copy !== undefined) sockets.set(inode, copy);
+      const copier = new Copier(copy);
+      const own = copyFromHolder(inode, holders, copier) ?? copyFromWorkers(inode, workers, marked, copier);
+      if (own !== undefined) sockets.set(inode, own);
+      // One that drains needs no keeper to go on. One that is not confirmed may be a probe, and no holder has it.
+      const isNeeded = active && confirmed && !offered.has(inode);
+      if (own === undefined && isNeeded) for (const pid of copier.refusing) refusing.add(pid);
     }
   }
   const known = generations.flatMap(({ workers }) => workers);
   const strays = straysOf(recovery.keeper, known, marked);
   const lives = strays.length > 0 || known.some(({ root }) => root !== null && isAlive(root));
+  // Where no server lives, nobody is helped by sockets that nobody can have: it starts with new ones.
+  if (lives && refusing.size > 0) {
+    for (const fd of [...sockets.values(), ...notifiers.map((one) => one.copy)]) close(fd);
+    throw refused(known, refusing);
+  }
   if (sockets.size === 0 && !lives) {
     for (const { copy } of notifiers) close(copy);
     for (const holder of holders) signalProcess(holder, 'SIGKILL');
@@ -52,11 +79,78 @@ export function openEstate(recovery: Recovery, stateFile: string): Estate | unde
   return { recovery: { ...recovery, generations }, holders, notifiers, sockets, strays };
 }
 
-function copyNotifiers({ notifiers }: Recovery, holders: readonly FoundHolder[]): Estate['notifiers'] {
+/**
+ * Looks whether the holder of a keeper that runs would be open to us.
+ *
+ * @throws {HoldfastError} ERR_HOLDFAST_TAKE_OVER: it would not.
+ */
+export function checkHolder(
+  { generations }: Recovery,
+  stateFile: string,
+  { copy = copyFdFrom }: EstateMeans = {},
+): void {
+  const copier = new Copier(copy);
+  for (const { pid, notifiers, sockets } of findHolders(stateFile)) {
+    const [fd] = [...notifiers, ...sockets.values()];
+    const own = fd === undefined ? undefined : copier.tryCopy(pid, fd);
+    if (own === undefined) continue;
+    close(own);
+    return;
+  }
+  const workers = generations.flatMap((one) => one.workers);
+  if (copier.refusing.size > 0) throw refused(workers, copier.refusing);
+}
+
+/** Copies fds of other processes, and notes who may not be looked into. */
+class Copier {
+  readonly refusing = new Set<number>();
+  readonly #copy: (pid: number, fd: Fd) => Fd;
+
+  constructor(copy: (pid: number, fd: Fd) => Fd) {
+    this.#copy = copy;
+  }
+
+  /** Undefined also when it has ended or closed the fd. */
+  tryCopy(pid: number, fd: Fd): Fd | undefined {
+    try {
+      return this.#copy(pid, fd);
+    } catch (error) {
+      const code = errorCode(error);
+      if (isForbidden(error)) this.refusing.add(pid);
+      else if (code !== 'EBADF' && code !== 'ESRCH') throw error;
+      return undefined;
+    }
+  }
+}
+
+/** Better no keeper than one without the sockets: it would end the holder, and its reloads would fail. */
+function refused(workers: readonly SavedWorker[], refusing: ReadonlySet<number>): HoldfastError {
+  const [first = 0] = refusing;
+  const yama = closedByYama(first);
+  const servers = workers.flatMap(({ root }) => (root !== null && isAlive(root) ? [root.pid] : [])).join(' ');
+  const who = `who has its sockets may not be looked into, pid ${[...refusing].join(', ')}`;
+  // Not "run it as root": root has another state folder, and believes no state file of another user.
+  const open =
+    yama?.remedy === undefined
+      ? ''
+      : `Start this again after \`${yama.remedy}\`, which may be set back when it has taken over. `;
+  const text = [
+    `the server cannot be taken over: ${who}${yama === undefined ? '' : ` (${yama.why})`}.`,
+    `Nothing was changed, the server goes on as it was. ${open}`.trimEnd(),
+    servers === '' ? 'Or end the server first.' : `Or end the server first: kill ${servers}`,
+  ].join(' ');
+  return new HoldfastError('ERR_HOLDFAST_TAKE_OVER', text);
+}
+
+function copyNotifiers(
+  { notifiers }: Recovery,
+  holders: readonly FoundHolder[],
+  copier: Copier,
+): Estate['notifiers'] {
   const [holder] = holders.filter((one) => one.notifiers.length > 0);
   if (holder === undefined) return [];
   return holder.notifiers.flatMap((fd, index) => {
-    const copy = tryCopy(holder.pid, fd);
+    const copy = copier.tryCopy(holder.pid, fd);
     // One that was added after the last writing has had no call yet.
     const { lastId = 0n, pending = [] } = notifiers[index] ?? {};
     return copy === undefined ? [] : [{ lastId, pending, copy }];
@@ -68,11 +162,12 @@ function withUnsaved(
   generation: SavedGeneration,
   holders: readonly FoundHolder[],
   saved: ReadonlySet<number>,
+  copier: Copier,
 ): SavedGeneration {
   const known = new Set(saved);
   const unsaved = holders.flatMap(({ pid, sockets }) =>
     [...sockets].flatMap(([inode, fd]) => {
-      const copy = known.has(inode) ? undefined : checked(tryCopy(pid, fd), inode);
+      const copy = known.has(inode) ? undefined : checked(copier.tryCopy(pid, fd), inode);
       if (copy === undefined) return [];
       known.add(inode);
       try {
@@ -86,21 +181,10 @@ function withUnsaved(
   return { ...generation, sockets: [...generation.sockets, ...unsaved] };
 }
 
-/** Whose fds nobody may copy is taken for closed. */
-function tryCopy(pid: number, fd: Fd): Fd | undefined {
-  try {
-    return copyFdFrom(pid, fd);
-  } catch (error) {
-    const code = errorCode(error);
-    if (isForbidden(error) || code === 'EBADF' || code === 'ESRCH') return undefined;
-    throw error;
-  }
-}
-
-function copyFromHolder(inode: number, holders: readonly FoundHolder[]): Fd | undefined {
+function copyFromHolder(inode: number, holders: readonly FoundHolder[], copier: Copier): Fd | undefined {
   for (const { pid, sockets } of holders) {
     const fd = sockets.get(inode);
-    const copy = fd === undefined ? undefined : checked(tryCopy(pid, fd), inode);
+    const copy = fd === undefined ? undefined : checked(copier.tryCopy(pid, fd), inode);
     if (copy !== undefined) return copy;
   }
   return undefined;
@@ -110,12 +194,13 @@ function copyFromWorkers(
   inode: number,
   workers: readonly SavedWorker[],
   marked: readonly MarkedProcess[],
+  copier: Copier,
 ): Fd | undefined {
   const roots = workers.flatMap(({ root }) => (root !== null && isAlive(root) ? [root] : []));
   const others = marked.filter(({ mark }) => workers.some((worker) => worker.mark === mark));
   for (const { pid } of [...roots, ...others]) {
     const [fd] = fdsOrUnknown(pid, inode) ?? [];
-    const copy = fd === undefined ? undefined : checked(tryCopy(pid, fd), inode);
+    const copy = fd === undefined ? undefined : checked(copier.tryCopy(pid, fd), inode);
     if (copy !== undefined) return copy;
   }
   return undefined;

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { errorCode, isForbidden } from '../errors.js';
 import type { Fd } from '../kernel/libc.js';
 import { allProcesses, openFiles, processStat, socketInodeOf, startEnvironment } from '../kernel/procfs.js';
@@ -21,6 +22,8 @@ const HOLDER_VARIABLE = 'HOLDFAST_HOLDER';
 /** The word by which its command line tells what it is; the keeper's name follows it. */
 const HOLDER_WORD = 'holdfast-holder';
 
+const OPEN_PROGRAM = fileURLToPath(new URL('./holder-process.js', import.meta.url));
+
 /** An fd of ours, and what tells its file from any other that has had the number. */
 export interface HeldFile {
   readonly fd: Fd;
@@ -36,12 +39,14 @@ export class Holder {
   readonly #name: string;
   readonly #stateFile: string;
   readonly #died: () => void;
+  readonly #opens: boolean;
   #child: ChildProcess | undefined;
   #files: readonly HeldFile[] = [];
   #failures = 0;
 
-  /** `died`: it was ended by somebody else. */
-  constructor(name: string, stateFile: string, died: () => void) {
+  /** `died`: it was ended by somebody else. `opens`: Yama would close it to the next keeper if it did not allow that. */
+  constructor(name: string, stateFile: string, died: () => void, opens: boolean) {
+    this.#opens = opens;
     this.#name = name;
     this.#stateFile = resolve(stateFile);
     this.#died = died;
@@ -95,11 +100,15 @@ export class Holder {
   }
 
   #start(fds: readonly Fd[]): void {
-    const [file, ...args] = commandFor(this.#name);
+    const plain = commandFor(this.#name);
+    const [file, ...args]: readonly [string, ...string[]] = this.#opens
+      ? [process.execPath, OPEN_PROGRAM, `${fds.length}`, ...plain]
+      : plain;
     const child = spawn(file, args, {
       // It pins no folder and has no terminal.
       cwd: '/',
-      env: { ...process.env, [HOLDER_VARIABLE]: this.#stateFile },
+      // Those options are meant for the caller's program.
+      env: { ...process.env, NODE_OPTIONS: undefined, [HOLDER_VARIABLE]: this.#stateFile },
       detached: true,
       stdio: ['pipe', 'ignore', 'ignore', ...fds],
     });

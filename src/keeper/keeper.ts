@@ -3,7 +3,7 @@ import { closeSync, statSync } from 'node:fs';
 import { resolve as resolvePath } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { errorText, HoldfastError } from '../errors.js';
+import { errorCode, errorText, HoldfastError } from '../errors.js';
 import { workingDirectory } from '../kernel/directory.js';
 import { close, duplicate } from '../kernel/fd.js';
 import type { Fd } from '../kernel/libc.js';
@@ -23,8 +23,9 @@ import {
 import { isListening, stopListening } from '../kernel/socket.js';
 import { defaultName } from '../model/keeper-name.js';
 import { version } from '../version.js';
+import { yamaIsRelational } from './closed-process.js';
 import { askKeeper, type ControlServer, serveControl } from './control.js';
-import { type Estate, openEstate, workersOf } from './estate.js';
+import { checkHolder, type Estate, openEstate, workersOf } from './estate.js';
 import { Generation } from './generation.js';
 import { Generations, type ReloadOptions, type ReloadOutcome } from './generations.js';
 import { ReusePortGroups } from './groups.js';
@@ -32,7 +33,7 @@ import { findProgram, handOver } from './hand-over.js';
 import { describeHeld, type HeldSocket, isServed, queueLength, turnAwayClients } from './held.js';
 import { type HeldFile, Holder } from './holder.js';
 import type { Phase, Policy } from './lifecycle.js';
-import { bindAll, inheritedSockets, removeSocketFile } from './listen.js';
+import { bindAll, inheritedInodes, inheritedSockets, removeSocketFile } from './listen.js';
 import { LogFile } from './log-file.js';
 import { Monitor } from './monitor.js';
 import type { Notice } from './notices.js';
@@ -72,7 +73,7 @@ import {
   writeState,
 } from './state.js';
 import { type Caller, trappedCalls } from './trap.js';
-import { Traps, waitingCalls } from './traps.js';
+import { Traps, waitingCalls, waitingThreads } from './traps.js';
 import {
   currentHolders,
   type ProcessId,
@@ -91,6 +92,9 @@ const QUEUE_DRAIN_MS = 1_000;
 const STATE_WRITE_MS = 20;
 /** How long a keeper that makes room may take to end. */
 const LEAVES_MS = 5_000;
+/** How long a holder that has just been started may take to open itself to us. */
+const HOLDER_OPENS_MS = 2_000;
+const HOLDER_LOOK_MS = 50;
 const STOPS_MS = 1_000;
 const PAUSE_TRIES = 100;
 
@@ -195,7 +199,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       this.#finish = resolve;
     });
     this.#files = stateFiles(this.name);
-    this.#holder = new Holder(this.name, this.#files.state, () => this.#stateChanged());
+    this.#holder = new Holder(this.name, this.#files.state, () => this.#stateChanged(), yamaIsRelational());
     this.#generations = new Generations(reloadPolicy, {
       groups: this.#groups,
       newGeneration: (number, predecessor, program) => this.#newGeneration(number, predecessor, program),
@@ -424,7 +428,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#spawner = await spawner;
     // Only now: where there can be no trap, another keeper without one takes these instead.
     if (this.#options.replace === true) await this.#replaceFormer();
-    const estate = this.#openEstate() ?? this.#estateOfRunning();
+    const estate = (await this.#openEstate()) ?? this.#estateOfRunning();
     if (estate !== undefined) this.#takeOver(estate);
     const { active } = this.#generations;
     active.handed = inheritedSockets(this.#duties.serviceEnv ?? {}, active.held);
@@ -543,6 +547,9 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   async #replaceFormer(): Promise<void> {
     this.#lock = tryLock(this.#files.lock);
     if (this.#lock !== undefined) return;
+    // As long as that one is there, nothing has been lost.
+    const recovery = this.#mayCopy ? readRecovery(this.#files.state) : undefined;
+    if (recovery !== undefined) await onceOpen(() => checkHolder(recovery, this.#files.state));
     await askKeeper(this.#files.control, 'POST', '/leave');
     const until = performance.now() + LEAVES_MS;
     while (this.#lock === undefined && performance.now() < until) {
@@ -553,9 +560,15 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   }
 
   /** What a keeper of this name has left that was killed, or has made room for us. */
-  #openEstate(): Estate | undefined {
+  async #openEstate(): Promise<Estate | undefined> {
     const recovery = this.#mayCopy ? readRecovery(this.#files.state) : undefined;
-    return recovery === undefined ? undefined : openEstate(recovery, this.#files.state);
+    if (recovery === undefined) return undefined;
+    const offered = inheritedInodes(this.#duties.serviceEnv ?? {});
+    // Unless we come to have it, it is for whoever tries next.
+    this.#isOthers = true;
+    const estate = await onceOpen(() => openEstate(recovery, this.#files.state, { offered }));
+    this.#isOthers = false;
+    return estate;
   }
 
   #estateOfRunning(): Estate | undefined {
@@ -623,8 +636,13 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       held.failingSince = now;
     }
     const waited = new Set(notifiers.flatMap(({ pending }) => pending.map(({ tid }) => tid)));
-    const wentOn = (pids: readonly number[]): boolean =>
-      pids.some((pid) => threadsOf(pid).some((tid) => waited.has(tid))) && waitingCalls(pids).length === 0;
+    const waiting = waitingThreads(notifiers);
+    const wentOn = (pids: readonly number[]): boolean => {
+      const threads = pids.flatMap((pid) => threadsOf(pid));
+      const didWait = threads.some((tid) => waited.has(tid));
+      // Yama lets nobody see in which calls they are, but the notifier knows those that it had.
+      return didWait && waitingCalls(pids).length === 0 && !threads.some((tid) => waiting.has(tid));
+    };
     // Stopped where they are, they seem to wait for nothing.
     if (!this.#isPaused) active.knowWhoServes(wentOn);
     for (const notifier of notifiers) this.#traps?.takeOver(notifier.copy, notifier);
@@ -634,7 +652,9 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const running = active.workers.filter(({ id }) => active.slotOf(id)?.phase !== 'backing-off');
     const pids = running.map(({ root }) => root?.pid).filter((pid) => pid !== undefined);
     const addresses = active.held.all().map((held) => describeHeld(held));
-    const binds = notifiers.length > 0 || this.#spawner?.notifier === null;
+    // What was started without a keeper has no mark, and no filter.
+    const isFiltered = serving.some(({ root, mark }) => root !== null && mark !== '');
+    const binds = notifiers.length > 0 || this.#spawner?.notifier === null || !isFiltered;
     if (this.#phase() === 'serving') this.#serviceManager.ready();
     this.#serviceManager.socketsChanged();
     // Whoever comes after us takes over from us, not from the one before.
@@ -1061,6 +1081,19 @@ function asItRuns(options: KeepOptions, { command, directory, env, root }: Runni
     cwd: options.cwd ?? directory,
     env: options.env ?? env,
   };
+}
+
+/** Does it when the holder is open to us, which it becomes a moment after its start. */
+async function onceOpen<T>(work: () => T): Promise<T> {
+  const until = performance.now() + HOLDER_OPENS_MS;
+  for (;;) {
+    try {
+      return work();
+    } catch (error) {
+      if (errorCode(error) !== 'ERR_HOLDFAST_TAKE_OVER' || performance.now() > until) throw error;
+    }
+    await sleep(HOLDER_LOOK_MS);
+  }
 }
 
 function fileKey({ inode }: Pick<HeldSocket, 'inode'>): string {

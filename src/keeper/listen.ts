@@ -129,6 +129,13 @@ export function inheritedSockets(env: NodeJS.ProcessEnv, held: HeldSockets): rea
     .filter(({ request }) => !request.name.startsWith(STORED_NAME));
 }
 
+/** Inodes of the sockets that `inheritedSockets` is going to give. */
+export function inheritedInodes(env: NodeJS.ProcessEnv): ReadonlySet<number> {
+  if (env.LISTEN_PID !== String(process.pid)) return new Set();
+  const fds = Array.from({ length: Number(env.LISTEN_FDS ?? 0) }, (_, index) => FIRST_FD + index);
+  return new Set(fds.filter(isOpen).map(socketInode));
+}
+
 function inheritedSocket(fd: Fd, name: string, held: HeldSockets): HandedSocket {
   setCloseOnExec(fd, true);
   const address = localAddress(fd);

@@ -30,7 +30,10 @@ export type Notice =
   | { readonly type: 'never-listened'; readonly pid: number; readonly addresses: readonly string[] }
   | { readonly type: 'daemonized'; readonly pids: readonly number[] }
   | { readonly type: 'restarting'; readonly inMs: number; readonly failures: number }
-  /** This keeper goes on with what another one has left. `binds`: the server's binds and listens come to it as well. */
+  /**
+   * This keeper goes on with what another one has left. `binds`: the server can bind and listen; not so when it is under
+   * a filter whose notifier is gone.
+   */
   | {
       readonly type: 'adopted';
       readonly pids: readonly number[];

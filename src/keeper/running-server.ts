@@ -14,6 +14,7 @@ import {
   statusField,
 } from '../kernel/procfs.js';
 import { reusesPort } from '../kernel/socket.js';
+import { closedByYama } from './closed-process.js';
 import { type Estate, seenSocket, seenWorker } from './estate.js';
 import { type Identity, ownIdentity } from './options.js';
 import { newRecovery, type SavedSocket } from './recovery.js';
@@ -181,16 +182,21 @@ function identityOfProcess(pid: number): Identity | undefined {
   const [, gid = 0] = numbers('Gid');
   const identity = { uid, gid, groups: numbers('Groups'), user: undefined };
   const own = ownIdentity();
-  const isOwn =
-    own.uid === uid &&
-    own.gid === gid &&
-    [...own.groups].sort().join() === [...identity.groups].sort().join();
+  const isOwn = own.uid === uid && own.gid === gid && supplementary(own) === supplementary(identity);
   if (isOwn) return undefined;
   if (own.uid !== 0)
     throw cannot(
       `pid ${pid} runs as user ${uid}, and what is started in its place must too: run holdfast as root`,
     );
   return identity;
+}
+
+/** Node counts the gid among them. */
+function supplementary({ gid, groups }: Pick<Identity, 'gid' | 'groups'>): string {
+  return groups
+    .filter((group) => group !== gid)
+    .sort()
+    .join();
 }
 
 function copyOf(pid: number, inode: number): Fd | undefined {
@@ -204,7 +210,12 @@ function copyOf(pid: number, inode: number): Fd | undefined {
 }
 
 function notOurs(pid: number): string {
-  return `pid ${pid} may not be looked into: it is another user's, gained privileges, or kernel.yama.ptrace_scope is not 0; run holdfast as root`;
+  const yama = closedByYama(pid);
+  const why =
+    yama === undefined
+      ? "it is another user's or gained privileges; run holdfast as root"
+      : [yama.why, 'run holdfast as root', yama.remedy].filter((part) => part !== undefined).join('; ');
+  return `pid ${pid} may not be looked into: ${why}`;
 }
 
 function cannot(text: string, cause?: unknown): HoldfastError {

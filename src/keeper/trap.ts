@@ -49,6 +49,7 @@ import {
   type SocketSettings,
   withCopy,
 } from './child-socket.js';
+import { closedByYama } from './closed-process.js';
 import type { ReusePortGroups } from './groups.js';
 import { acceptClients, describeHeld, type HeldSocket, type HeldSockets, type Place } from './held.js';
 import type { Notice } from './notices.js';
@@ -212,7 +213,7 @@ export class Trap {
         return this.#withSocket(pid, fd, (socket) => this.#bind(call, caller, socket, address));
       }
       case 'listen': {
-        const outcome = this.#withSocket(pid, fd, (socket) => this.#listen(call, caller, socket));
+        const outcome = this.#listenOn(pid, fd, (socket) => this.#listen(call, caller, socket));
         // A program that looks for a free port has found one.
         if (outcome instanceof Promise || !('error' in outcome)) caller.unlistened.clear();
         if (outcome === RUN) queueMicrotask(() => this.#options.letListen(caller, pid, fd));
@@ -229,8 +230,28 @@ export class Trap {
     use: (socket: ChildSocket) => Answer | Promise<Answer>,
   ): Answer | Promise<Answer> {
     if (this.#options.mayCopy) return withCopy(pid, fd, use) ?? RUN;
-    const socket = lookAtSocket(pid, fd, (inode) => this.#settings.get(inode) ?? {});
+    const socket = this.#lookAt(pid, fd);
     return socket === undefined ? RUN : use(socket);
+  }
+
+  /** Of a socket that is held already no copy is needed: Yama allows none out of what an earlier keeper has started. */
+  #listenOn(
+    pid: number,
+    fd: number,
+    use: (socket: ChildSocket) => Answer | Promise<Answer>,
+  ): Answer | Promise<Answer> {
+    try {
+      return this.#withSocket(pid, fd, use);
+    } catch (error) {
+      const inode = isForbidden(error) ? socketAt(pid, fd) : undefined;
+      const socket = inode !== undefined && this.#options.isHeld(inode) ? this.#lookAt(pid, fd) : undefined;
+      if (socket === undefined) throw error;
+      return use(socket);
+    }
+  }
+
+  #lookAt(pid: number, fd: number): ChildSocket | undefined {
+    return lookAtSocket(pid, fd, (inode) => this.#settings.get(inode) ?? {});
   }
 
   #bind(
@@ -590,11 +611,18 @@ export class Trap {
   #sayNotHeld(call: Notification, error: unknown): void {
     const pid = threadGroup(call.tid) ?? call.tid;
     const why = isForbidden(error)
-      ? `pid ${pid} may not be looked into: it runs with other privileges than the keeper; run holdfast as root`
+      ? `pid ${pid} may not be looked into: ${whyClosed(pid)}`
       : `${call.call}: ${String(error)}`;
     this.#options.say({ type: 'not-held', pid, why });
     this.#servesUnheld(pid);
   }
+}
+
+/** A process that we have started is open to us under Yama: this one is of an earlier keeper. */
+function whyClosed(pid: number): string {
+  const yama = closedByYama(pid);
+  if (yama === undefined) return 'it runs with other privileges than the keeper; run holdfast as root';
+  return `${yama.why}, and an earlier keeper has started this one; after a reload its address is kept`;
 }
 
 /** What a trapped setsockopt sets. @see socket(7), ipv6(7) */

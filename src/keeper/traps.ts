@@ -108,6 +108,17 @@ export class Traps {
   }
 }
 
+/** Threads whose calls another keeper has received and nobody has answered yet. */
+export function waitingThreads(
+  notifiers: readonly (Pick<SavedNotifier, 'pending'> & { readonly copy: Fd })[],
+): ReadonlySet<number> {
+  const tids = notifiers.flatMap(({ copy, pending }) => {
+    const notifier = new SeccompNotifier(copy);
+    return pending.filter(({ id }) => notifier.stillWaits(id)).map(({ tid }) => tid);
+  });
+  return new Set(tids);
+}
+
 /** Trapped calls in which threads of these processes wait now, without the numbers of their notifications. */
 export function waitingCalls(pids: readonly number[]): readonly Omit<Notification, 'id'>[] {
   return pids.flatMap((pid) =>

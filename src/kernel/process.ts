@@ -1,4 +1,4 @@
-import { check, declare, syscall, syscallNumber } from './libc.js';
+import { check, declare, lastErrno, syscall, syscallNumber } from './libc.js';
 
 const prctl = declare(
   'int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)',
@@ -9,6 +9,10 @@ const nativeWait4 = declare('int wait4(int pid, void *status, int options, void 
 const PR_SET_DUMPABLE = 4;
 const PR_SET_CHILD_SUBREAPER = 36;
 const PR_SET_NO_NEW_PRIVS = 38;
+/** "Yama" in ASCII. */
+const PR_SET_PTRACER = 0x59616d61;
+const PR_SET_PTRACER_ANY = 0xffff_ffff_ffff_ffffn;
+const EINVAL = 22;
 const WNOHANG = 1;
 
 /** The number of the calling thread. @see gettid(2) */
@@ -27,6 +31,17 @@ export function becomeSubreaper(): void {
  */
 export function setNoNewPrivileges(): void {
   check('prctl', prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+}
+
+/**
+ * Has Yama, at kernel.yama.ptrace_scope 1, let every process look into this one that otherwise may: of the same user, as
+ * ptrace has it. Lasts through execve and is not inherited. Nothing where the kernel has no Yama.
+ *
+ * @see PR_SET_PTRACER(2const); yama_task_prctl() in security/yama/yama_lsm.c
+ */
+export function allowAnyTracer(): void {
+  const result = prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
+  if (result === -1 && lastErrno() !== EINVAL) check('prctl', result);
 }
 
 /** How a child ended. Exactly one is not null. */

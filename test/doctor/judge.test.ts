@@ -13,13 +13,13 @@ test('Linux 5.9 is the first that does', () => {
   expect(['4.4.0', '5.8.18', '3.10.0-1160.el7'].map(works)).toEqual(['no', 'no', 'no']);
 });
 
-test('Yama lets a keeper look into its own up to scope 1, and with CAP_SYS_PTRACE up to 2', () => {
+test('Yama lets a keeper look into its own alone at scope 1, and with CAP_SYS_PTRACE into all up to 2', () => {
   const works = (scope: number | undefined, mayTraceAll: boolean): string =>
     judgeYama(scope, mayTraceAll).works;
   expect([undefined, 0, 1, 2, 3].map((scope) => works(scope, false))).toEqual([
     'yes',
     'yes',
-    'yes',
+    'limited',
     'no',
     'no',
   ]);
@@ -30,6 +30,7 @@ test('Yama lets a keeper look into its own up to scope 1, and with CAP_SYS_PTRAC
     'yes',
     'no',
   ]);
+  expect(judgeYama(1, false).found).toMatch(/sockets from the holder.*cannot hold.*nor adopt/);
 });
 
 test('a profile that refuses pidfd_getfd leaves another way, Yama does not', () => {

@@ -82,7 +82,7 @@ test('a process is adopted by its number', async () => {
   const bare = start(nodeHttp.command(port));
   await bare.listening(port);
   const keeper = adopt(`pid:${bare.pid}`);
-  await keeper.process.line(new RegExp(`took over the server, pid ${bare.pid}, and \\[::\\]:${port}`));
+  await keeper.process.line(new RegExp(`took over the server, pid ${bare.pid}, and \\[::\\]:${port}$`));
 });
 
 test('another command may be named, which the next start runs', async () => {
