@@ -27,6 +27,7 @@ import type { Readiness } from './readiness.js';
 import { isServedBy, servedPlaces, unservedPlaces } from './served-places.js';
 import type { Slot } from './slot.js';
 import { steady, type Turnover, type TurnoverEffect, type TurnoverEvent, turn } from './turnover.js';
+import { drainUnix } from './unix-drain.js';
 
 /** How one generation takes over from another. Times in milliseconds. */
 export interface ReloadPolicy {
@@ -714,19 +715,29 @@ export class Generations {
     const since = performance.now();
     const sockets = old.held.all().filter(({ place }) => place !== undefined);
     const ports = sockets.map(({ address }) => (address as InetAddress).port);
+    const paths = old.held.all().flatMap(({ address }) => (address.family === 'unix' ? [address.path] : []));
+    const inodes = (): ReadonlySet<number> => new Set(old.trees().flatMap((tree) => tree.sockets()));
     const { drainWait, drainQuietMs, drainTimeoutMs } = this.#policy;
     try {
-      const { drained, connections } = await drain({
+      const { drained, connections, durationMs } = await drain({
         listeners: () => sockets.filter((held) => old.held.has(held)).map(({ fd }) => fd),
         ports: [...new Set(ports)],
-        inodes: () => new Set(old.trees().flatMap((tree) => tree.sockets())),
+        inodes,
         wait: drainWait,
         quietMs: drainQuietMs,
         timeoutMs: drainTimeoutMs,
         signal,
       });
-      const tookMs = Math.round(performance.now() - since);
-      this.#host.say({ type: 'drained', generation: old.number, tookMs, connections, complete: drained });
+      // Servers that drain by themselves do it there too.
+      const timeoutMs = drainTimeoutMs - durationMs;
+      const left = drainWait === 'queue' ? 0 : await drainUnix({ paths, inodes, timeoutMs, signal });
+      this.#host.say({
+        type: 'drained',
+        generation: old.number,
+        tookMs: Math.round(performance.now() - since),
+        connections: connections + left,
+        complete: drained && left === 0,
+      });
     } catch (error) {
       // They are being stopped.
       if (signal.aborted) return;
