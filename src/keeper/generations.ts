@@ -618,7 +618,7 @@ export class Generations {
   /** What the next generation has not taken of the old one's addresses it may still take. */
   #expectLate(old: Generation, next: Generation, sinceMs: number): void {
     this.#late = unservedPlaces(old, next);
-    this.#lateUntilMs = sinceMs + this.#policy.readyTimeoutMs;
+    this.#lateUntilMs = Math.min(sinceMs + this.#policy.readyTimeoutMs, performance.now() + LATE_MS);
     if (this.#late.length === 0) return;
     next.former = old;
     old.leavesAll = true;
@@ -789,6 +789,8 @@ const RENEWAL_LOOK_MS = 5_000;
 const PROBATION_MS = 30_000;
 const DEATHS_MAX = 3;
 const READY_LOOK_MS = 200;
+/** How long a new generation may take further addresses of the old one. Somebody else may wait for those that it gives up. */
+const LATE_MS = 10_000;
 /** How long a new generation has taken no further address when it counts as having them all. */
 const SETTLED_MS = 1_000;
 const CHECK_EVERY_MS = 200;
