@@ -91,3 +91,23 @@ test('--new-addresses: with the same addresses the new one is ready as soon as i
   const worker = keeper.worker();
   expect([await outcomeOf(one), await outcomeOf(two)]).toEqual([worker, worker]);
 });
+
+test('--new-addresses: a rollback has the old one serve all its addresses again', async () => {
+  const [kept, gone, fresh] = [await freePort(), await freePort(), await freePort()];
+  const { command, become } = changingCommand(listensOn({ port: kept }, { port: gone }));
+  const keeper = startKeeper(command, { flags: FLAGS });
+  await keeper.holding(2);
+  const former = keeper.worker();
+  const load = startLoad({ port: gone, ratePerSecond: 50 });
+  become(listensOn({ port: fresh }, { port: kept, afterMs: LATE_MS }));
+  expect((await keeper.ask('reload', '--new-addresses', keeper.name)).exit.code).toBe(0);
+  await until('the new one on the kept port', async () => (await outcomeOf(kept)) !== former, {
+    timeoutMs: 20_000,
+  });
+  expect((await keeper.ask('rollback', keeper.name)).exit.code).toBe(0);
+  expect([await outcomeOf(kept), await outcomeOf(gone)]).toEqual([former, former]);
+  await settled(keeper);
+  expect(await outcomeOf(fresh)).toBe('ECONNREFUSED');
+  expect([await outcomeOf(kept), await outcomeOf(gone)]).toEqual([former, former]);
+  await expectNothingFailed(load.stop());
+});
