@@ -50,8 +50,12 @@ export class Generation {
   handed: readonly HandedSocket[] = [];
   /** Whose addresses it is to have before it gets any connection; undefined once it has taken over. */
   predecessor: Generation | undefined;
+  /** It has taken over from this one, which still serves addresses that it has not taken yet. */
+  former: Generation | undefined;
   /** It has been taken over from, and nobody goes back to it: who dies when no client waits is not started again. */
   onlyFinishes = false;
+  /** Its successor is to get the sockets by which it still serves: who dies is not started again, whoever waits. */
+  leavesAll = false;
   readonly #host: GenerationHost;
   readonly #slots: Slot[] = [];
   /** Of the worker that ended last. */
@@ -222,7 +226,8 @@ export class Generation {
   /** Its place is taken at once by one that waits, if there is any; whatever comes after it is the next to wait. */
   #died(slot: Slot, end: WorkerEnd): void {
     if (slot.isStandby) return;
-    if (this.onlyFinishes && this.held.all().every((held) => queueLength(held) === 0)) {
+    const isFinished = this.onlyFinishes && this.held.all().every((held) => queueLength(held) === 0);
+    if (isFinished || this.leavesAll) {
       slot.keep({ ...this.#host.policy, restart: 'never' });
       return;
     }
@@ -322,7 +327,7 @@ export class Generation {
   #newWorker(host: Omit<WorkerHost, 'predecessor'>, attempt: number, id?: number): Worker {
     return new Worker(id ?? this.#host.nextWorkerId(), attempt, {
       ...host,
-      predecessor: () => this.predecessor?.held,
+      predecessor: () => (this.predecessor ?? this.former)?.held,
     });
   }
 

@@ -14,6 +14,8 @@ import {
   isServed,
   type Place,
   placeKey,
+  takeClientsAgain,
+  turnAwayClients,
 } from './held.js';
 import { chooseCheckPorts, httpCheck } from './http-check.js';
 import type { WorkerEnd } from './lifecycle.js';
@@ -21,10 +23,10 @@ import { handedAgain } from './listen.js';
 import type { Notice } from './notices.js';
 import { isSameProgram, type Program } from './program.js';
 import type { Readiness } from './readiness.js';
+import { isServedBy, servedPlaces, unservedPlaces } from './served-places.js';
 import type { Slot } from './slot.js';
-import { currentHolders, isAtRest } from './tree.js';
 import { steady, type Turnover, type TurnoverEffect, type TurnoverEvent, turn } from './turnover.js';
-import type { Worker } from './worker.js';
+import { drainUnix } from './unix-drain.js';
 
 /** How one generation takes over from another. Times in milliseconds. */
 export interface ReloadPolicy {
@@ -119,6 +121,13 @@ export class Generations {
   #released: () => void = () => undefined;
   /** The addresses of `--listen` have been let go of for somebody else. */
   #isLetGo = false;
+  /** Where a candidate that may have other addresses takes clients, and since when these are the same. */
+  #settling = { places: '', sinceMs: 0 };
+  /** Places of the old generation that the active one has not taken, and until when it may. */
+  #late: readonly Place[] = [];
+  #lateUntilMs = 0;
+  /** Sockets of the old generation whose addresses nobody takes any more. */
+  #turnedAway: HeldSocket[] = [];
 
   constructor(policy: ReloadPolicy, host: GenerationsHost) {
     this.#policy = policy;
@@ -180,6 +189,7 @@ export class Generations {
       this.#letGo(old);
     } else {
       this.#turnover = { ...this.#turnover, stage: 'draining' };
+      this.#expectLate(old, this.#active, performance.now());
       void this.#drainOld();
     }
     this.#addWorkers(this.#active);
@@ -296,6 +306,7 @@ export class Generations {
   changed(generation: Generation): void {
     if (generation === this.#old || this.#turnover.stage === 'stopping') return;
     this.#addWorkers(generation);
+    if (generation === this.#active) this.#takeLate();
     if (this.#turnover.stage !== 'starting') return;
     const starting = this.#candidate ?? this.#active;
     if (generation !== starting || !this.#listens(starting)) return;
@@ -379,6 +390,7 @@ export class Generations {
       // It was waited for in case it takes over from one that has ended.
       if (this.#active.isOver && this.#turnover.stage === 'steady') this.stop();
     } else if (generation === this.#old) {
+      this.#keepLate(generation);
       this.#old = undefined;
       this.#letGo(generation);
       this.#dispatch({ type: 'old-ended' });
@@ -421,6 +433,7 @@ export class Generations {
         this.#asked = this.#waiting;
         this.#waiting = [];
         this.#since = performance.now();
+        this.#settling = { places: '', sinceMs: this.#since };
         this.#failure = '';
         return;
       case 'start-candidate':
@@ -564,16 +577,31 @@ export class Generations {
 
   /** Whether the worker listens on every address that it is to have. */
   #serves(generation: Generation, slot: Slot): boolean {
-    return slot.phase === 'serving' && this.#missing(generation, slot).length === 0;
+    if (slot.phase !== 'serving') return false;
+    return this.#missing(generation, slot).length === 0 || this.#isSettled(generation, slot);
+  }
+
+  /** Whether it may listen on other addresses than its predecessor, does, and has taken no further one for a moment. */
+  #isSettled(generation: Generation, { worker }: Slot): boolean {
+    if (!this.#mayChangeAddresses) return false;
+    const sockets = generation.held.all();
+    if (sockets.length > 0 && !sockets.some((held) => isServedBy(held, worker))) return false;
+    const places = servedPlaces(generation);
+    const nowMs = performance.now();
+    if (places !== this.#settling.places) this.#settling = { places, sinceMs: nowMs };
+    return nowMs - this.#settling.sinceMs >= SETTLED_MS;
+  }
+
+  get #mayChangeAddresses(): boolean {
+    return this.#asked.some(({ options }) => options.newAddresses);
   }
 
   /** Addresses of the predecessor that the worker does not serve yet. */
   #missing(generation: Generation, { worker }: Slot): readonly Place[] {
-    const isNew = this.#asked.some(({ options }) => options.newAddresses);
     const predecessor = generation.predecessor?.held.all() ?? [];
     const places = new Map(
       predecessor
-        .filter(({ confirmed }) => confirmed && !isNew)
+        .filter(({ confirmed }) => confirmed)
         .flatMap(({ place }) => (place === undefined ? [] : [[placeKey(place), place]])),
     );
     return [...places.values()].filter(
@@ -599,7 +627,12 @@ export class Generations {
     const candidate = this.#candidate;
     if (candidate === undefined) throw new Error('only a candidate is switched to');
     this.#endCheck();
-    for (const sockets of byPlace(candidate.held.all())) this.#host.groups.serve(sockets);
+    if (this.#mayChangeAddresses) this.#expectLate(this.#active, candidate, this.#since);
+    const late = new Set(this.#late.map(placeKey));
+    for (const sockets of byPlace(candidate.held.all())) {
+      const [{ place } = {}] = sockets;
+      if (place === undefined || !late.has(placeKey(place))) this.#host.groups.serve(sockets);
+    }
     this.#active.attendance.stop();
     this.#active.stopStandbys();
     this.#noteFormer(this.#active, candidate);
@@ -610,11 +643,71 @@ export class Generations {
     candidate.tookOver();
   }
 
+  /** What the next generation has not taken of the old one's addresses it may still take. */
+  #expectLate(old: Generation, next: Generation, sinceMs: number): void {
+    this.#late = unservedPlaces(old, next);
+    this.#lateUntilMs = Math.min(sinceMs + this.#policy.readyTimeoutMs, performance.now() + LATE_MS);
+    if (this.#late.length === 0) return;
+    next.former = old;
+    old.leavesAll = true;
+  }
+
+  /** Has new connections come to the active generation where it has taken an address since the switch. */
+  #takeLate(): void {
+    const old = this.#old;
+    if (old === undefined || this.#late.length === 0) return;
+    const still = new Set(unservedPlaces(old, this.#active).map(placeKey));
+    const taken = this.#late.filter((place) => !still.has(placeKey(place)));
+    this.#late = this.#late.filter((place) => still.has(placeKey(place)));
+    for (const place of taken) this.#host.groups.serve(this.#active.held.at(place));
+  }
+
+  /** Waits until the active generation has taken every address of the old one, or the time to do so is over. */
+  async #waitForLate(old: Generation, signal: AbortSignal): Promise<void> {
+    this.#sayLate();
+    while (this.#late.length > 0 && !old.isOver && performance.now() < this.#lateUntilMs) {
+      await sleep(READY_LOOK_MS, undefined, { signal, ref: false });
+      this.#takeLate();
+    }
+    for (const place of this.#late) {
+      const own = this.#active.held.at(place);
+      // Those of --listen stay, whether anybody takes clients from them or not.
+      if (own.length > 0) this.#host.groups.serve(own);
+      else if (this.#policy.parkMs === 0) this.#turnedAway.push(...old.held.at(place));
+    }
+    for (const held of this.#turnedAway) turnAwayClients(held);
+    old.leavesAll = false;
+  }
+
+  #sayLate(): void {
+    const addresses = this.#late.map(({ address }) => formatAddress(address)).join(', ');
+    const leftMs = Math.max(0, Math.round(this.#lateUntilMs - performance.now()));
+    const text = `the new generation does not listen on ${addresses}: the old one serves there until it does, for up to ${leftMs} ms`;
+    this.#host.say({ type: 'warning', text });
+  }
+
+  /** The old generation has ended before its time: its clients wait for whoever takes the address, as after a crash. */
+  #keepLate(old: Generation): void {
+    this.#active.former = undefined;
+    const isInTime = performance.now() < this.#lateUntilMs && this.#turnover.stage !== 'stopping';
+    for (const place of this.#late) {
+      const own = this.#active.held.at(place);
+      if (own.length > 0) this.#host.groups.serve(own);
+      else if (isInTime) for (const held of old.held.at(place)) old.held.giveTo(this.#active.held, held);
+    }
+    this.#late = [];
+    this.#turnedAway = [];
+  }
+
   #switchBack(): void {
     const [back, failed] = [this.#old, this.#active];
     if (back === undefined) throw new Error('only a generation that lives is gone back to');
     clearTimeout(this.#parkTimer);
     this.#drain?.abort();
+    this.#late = [];
+    failed.former = undefined;
+    back.leavesAll = false;
+    for (const held of this.#turnedAway.splice(0)) if (back.held.has(held)) takeClientsAgain(held);
     for (const sockets of byPlace(back.held.all())) this.#host.groups.serve(sockets);
     failed.attendance.stop();
     failed.stopStandbys();
@@ -637,22 +730,42 @@ export class Generations {
     }
     this.#drain = new AbortController();
     const { signal } = this.#drain;
+    if (this.#late.length > 0) {
+      try {
+        await this.#waitForLate(old, signal);
+      } catch (error) {
+        // They are being stopped.
+        if (signal.aborted) return;
+        throw error;
+      }
+      if (this.#old !== old) return;
+    }
     const since = performance.now();
     const sockets = old.held.all().filter(({ place }) => place !== undefined);
     const ports = sockets.map(({ address }) => (address as InetAddress).port);
+    const paths = old.held.all().flatMap(({ address }) => (address.family === 'unix' ? [address.path] : []));
+    const inodes = (): ReadonlySet<number> => new Set(old.trees().flatMap((tree) => tree.sockets()));
     const { drainWait, drainQuietMs, drainTimeoutMs } = this.#policy;
     try {
-      const { drained, connections } = await drain({
+      const { drained, connections, durationMs } = await drain({
         listeners: () => sockets.filter((held) => old.held.has(held)).map(({ fd }) => fd),
         ports: [...new Set(ports)],
-        inodes: () => new Set(old.trees().flatMap((tree) => tree.sockets())),
+        inodes,
         wait: drainWait,
         quietMs: drainQuietMs,
         timeoutMs: drainTimeoutMs,
         signal,
       });
-      const tookMs = Math.round(performance.now() - since);
-      this.#host.say({ type: 'drained', generation: old.number, tookMs, connections, complete: drained });
+      // Servers that drain by themselves do it there too.
+      const timeoutMs = drainTimeoutMs - durationMs;
+      const left = drainWait === 'queue' ? 0 : await drainUnix({ paths, inodes, timeoutMs, signal });
+      this.#host.say({
+        type: 'drained',
+        generation: old.number,
+        tookMs: Math.round(performance.now() - since),
+        connections: connections + left,
+        complete: drained && left === 0,
+      });
     } catch (error) {
       // They are being stopped.
       if (signal.aborted) return;
@@ -703,26 +816,15 @@ const RENEWAL_LOOK_MS = 5_000;
 /** How long a new generation is gone back from when it dies so many times. */
 const PROBATION_MS = 30_000;
 const DEATHS_MAX = 3;
-/** How long a server that was handed its sockets and does not call listen has to load. */
-const HANDED_MS = 1_000;
 const READY_LOOK_MS = 200;
+/** How long a new generation may take further addresses of the old one. Somebody else may wait for those that it gives up. */
+const LATE_MS = 10_000;
+/** How long a new generation has taken no further address when it counts as having them all. */
+const SETTLED_MS = 1_000;
 const CHECK_EVERY_MS = 200;
 /** The check gives its reason before the time for all is over. */
 const ANSWER_MS = 100;
 const STOPPED = 'the keeper is stopping';
-
-function isServedBy(held: HeldSocket, worker: Worker | undefined): boolean {
-  if (worker?.tree === undefined || !held.confirmed) return false;
-  if (!held.claims.has(worker.id)) return held.listened && takesFromHanded(held, worker);
-  // It may have died a moment ago, and nobody has told yet.
-  return currentHolders([worker.tree], held.inode, held.holders).length > 0;
-}
-
-/** A server that was handed its socket need not call listen: it takes clients when it has come to rest. */
-function takesFromHanded({ inode }: HeldSocket, { root, tree, startedMs }: Worker): boolean {
-  if (root === undefined || performance.now() - startedMs < HANDED_MS || !isAtRest(root)) return false;
-  return tree !== undefined && tree.holdersOf(inode).length > 0;
-}
 
 function endedHow(end: WorkerEnd | null): string {
   if (end === null) return 'it did not start';

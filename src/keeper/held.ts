@@ -11,6 +11,7 @@ import {
   refuseNewConnections,
   socketInode,
 } from '../kernel/socket.js';
+import { takeSyns } from '../kernel/syn-filter.js';
 import {
   type Endpoint,
   endpointsOverlap,
@@ -111,6 +112,11 @@ export class HeldSockets {
     this.#sockets.clear();
   }
 
+  /** Gives one to another keeper of sockets. */
+  giveTo(other: HeldSockets, held: HeldSocket): void {
+    if (this.#sockets.delete(held)) other.#sockets.add(held);
+  }
+
   has(held: HeldSocket): boolean {
     return this.#sockets.has(held);
   }
@@ -194,6 +200,17 @@ export function turnAwayClients(held: HeldSocket): void {
     // MPTCP listeners take no filter at all.
     const code = errorCode(error);
     if (code !== 'EPERM' && code !== EOPNOTSUPP) throw error;
+  }
+}
+
+/** Ends what `turnAwayClients` has begun. */
+export function takeClientsAgain(held: HeldSocket): void {
+  try {
+    takeSyns(held.fd);
+  } catch (error) {
+    // It could not be begun.
+    const code = errorCode(error);
+    if (code !== 'ENOENT' && code !== EOPNOTSUPP) throw error;
   }
 }
 

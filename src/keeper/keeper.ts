@@ -50,6 +50,7 @@ import {
 import { ownProcesses } from './own-processes.js';
 import { endOfProcess, failureOf } from './process-end.js';
 import { type Program, pinned } from './program.js';
+import { emptyQueues } from './queues.js';
 import type { Readiness } from './readiness.js';
 import { newRecovery, type Recovery, readRecovery, type SavedSocket, type SavedWorker } from './recovery.js';
 import { rehearse } from './rehearsal.js';
@@ -87,8 +88,8 @@ import type { Worker } from './worker.js';
 
 const START_TOLD_MS = 5;
 const NOTHING_LISTENS_MS = 5_000;
-/** At the stop: how long connections that are queued already may take to be accepted. */
-const QUEUE_DRAIN_MS = 1_000;
+/** At the stop: the share of its time in which connections that are queued may be accepted. The rest is for the server's end. */
+const QUEUE_SHARE = 0.9;
 const STATE_WRITE_MS = 20;
 /** How long a keeper that makes room may take to end. */
 const LEAVES_MS = 5_000;
@@ -909,14 +910,11 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   }
 
   async #emptyQueues(): Promise<void> {
-    const until = performance.now() + QUEUE_DRAIN_MS;
     const generations = this.#generations.all();
     const open = this.#open();
-    const waiting = (): boolean =>
-      generations.some(({ held }) =>
-        open.some((one) => held.has(one) && isServed(one) && queueLength(one) > 0),
-      );
-    while (waiting() && performance.now() < until) await sleep(2);
+    const served = (): readonly HeldSocket[] =>
+      open.filter((one) => isServed(one) && generations.some(({ held }) => held.has(one)));
+    await emptyQueues(served, this.#policy.stopTimeoutMs * QUEUE_SHARE);
     // A start on its way has the numbers of our fds.
     while (this.#workers().some(({ root, failed }) => root === undefined && !failed)) await sleep(2);
     // Ours goes first, so that the server's own close refuses clients from then on.

@@ -75,7 +75,7 @@ export interface Caller {
   readonly tree: WorkerTree | undefined;
   /** The held sockets of its generation. */
   readonly held: HeldSockets;
-  /** Those of the generation that it is to take over from, as long as it is a candidate. */
+  /** Those of the generation that it is to take over from, or has not taken every address from yet. */
   readonly predecessor: HeldSockets | undefined;
   /** Addresses that it has tried to bind since it last listened anywhere. Whether a bind succeeded is not known. */
   readonly unlistened: Map<string, InetAddress>;

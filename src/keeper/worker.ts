@@ -31,7 +31,7 @@ const KEY_SIGNAL_MS = 20;
 export interface WorkerHost {
   /** The held sockets of its generation. */
   readonly held: HeldSockets;
-  /** Those of the generation that it is to take over from, as long as it is a candidate. */
+  /** Those of the generation that it is to take over from, or has not taken every address from yet. */
   readonly predecessor: () => HeldSockets | undefined;
   readonly phase: () => Phase;
   /** It is to wait in its listen until it is needed. */

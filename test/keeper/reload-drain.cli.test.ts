@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { get, request } from 'node:http';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
@@ -8,6 +9,7 @@ import { type RunningKeeper, startKeeper } from '../support/keeper.js';
 import { freePort } from '../support/ports.js';
 import { isAlive } from '../support/proc.js';
 import { nodeHttp } from '../support/servers.js';
+import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 import { freeze, queueClients } from './clients.js';
 import { reloaded, settled } from './reloads.js';
@@ -36,6 +38,35 @@ test('an upload in pieces is taken by the old server to its end', async () => {
   upload.end();
   const [answer] = await answered;
   expect(await text(answer)).toBe(`5000 bytes to ${old}`);
+});
+
+test('on a unix socket, which both servers take clients from, no answer is cut', async () => {
+  const path = join(temporaryFolder(), 'socket');
+  const code = `require('node:http').createServer((q, r) =>
+    setTimeout(() => r.end('pid ' + process.pid), q.url === '/slow' ? 1500 : 50)).listen({ fd: 3 })`;
+  const keeper = startKeeper([process.execPath, '-e', code], { flags: ['--listen', `unix:${path}`] });
+  await keeper.holding();
+  const ask = (url: string): Promise<string> =>
+    new Promise((resolve) => {
+      const client = get({ socketPath: path, path: url, agent: false }, (got) => resolve(text(got)));
+      client.once('error', (error) => resolve(String(error)));
+    });
+  const answers: Promise<string>[] = [];
+  const load = setInterval(() => answers.push(ask('/')), 100);
+  for (let reloads = 0; reloads < 2; reloads++) {
+    const before = keeper.worker();
+    expect(await ask('/')).toBe(`pid ${before}`);
+    const slow = ask('/slow');
+    await sleep(200); // it is taken, or waits for either server
+    await reloaded(keeper);
+    expect(await slow).toMatch(/^pid /);
+    await settled(keeper);
+    expect(isAlive(before)).toBe(false);
+  }
+  clearInterval(load);
+  const failed = (await Promise.all(answers)).filter((answer) => !answer.startsWith('pid '));
+  expect(failed).toEqual([]);
+  expect(answers.length).toBeGreaterThan(20);
 });
 
 test('--drain-wait open: events that pause longer than a quiet connection come to their end', async () => {

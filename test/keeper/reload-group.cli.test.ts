@@ -52,7 +52,7 @@ testNeeding('cc')(
 
 test('trap 5.6: a candidate is ready when it listens on every port of its predecessor', async () => {
   const [one, two] = [await freePort(), await freePort()];
-  const late = `setTimeout(() => server().listen(${two}, '127.0.0.1'), 500)`;
+  const late = `setTimeout(() => server().listen(${two}, '127.0.0.1'), 2_000)`;
   const code = `
     const server = () => require('node:http').createServer((q, r) => r.end('pid ' + process.pid + '\\n'));
     server().listen(${one}, '127.0.0.1'); ${late};`;

@@ -11,8 +11,9 @@ import { descendantsOf, isAlive, listeners, tcpSockets } from '../support/proc.j
 import { gunicorn, nginx, nodeHttp, type TestServer, trap } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
-import { outcomeOf, queueClients } from './clients.js';
+import { freeze, outcomeOf, queueClients } from './clients.js';
 import { sh } from './inline.js';
+import { ANSWER, IMPORTS, python } from './programs.js';
 
 /** How often a restart is stopped, each time at another moment of its first ones. */
 const STOPS = Number(process.env.HOLDFAST_TEST_STOPS ?? 6);
@@ -179,6 +180,64 @@ test('clients that are queued at the stop are answered, later ones are refused',
   expect(await late).toBe('ECONNREFUSED');
   expect(await keeper.process.end()).toEqual({ code: 0, signal: null });
 });
+
+testNeeding('python3')(
+  'a long queue is emptied at the stop, by a server that takes one client at a time',
+  async () => {
+    const port = await freePort();
+    const keeper = startKeeper(python(ONE_AT_A_TIME, port, 0.15), { flags: ['--stop-timeout', '30s'] });
+    await keeper.holding();
+    const server = keeper.worker();
+    await freeze(server);
+    const queue = await queueClients(port, 20);
+    keeper.process.kill('SIGTERM');
+    await keeper.process.line(/stopping with/);
+    process.kill(server, 'SIGCONT');
+    const outcomes = await queue.outcomes;
+    expect(outcomes.filter((outcome) => outcome !== server)).toEqual([]);
+    expect(await keeper.process.end()).toEqual({ code: 0, signal: null });
+  },
+);
+
+testNeeding('python3')('a server that accepts nobody any more holds up the stop for a second', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(python(ONE_AT_A_TIME, port, 1_000), { flags: ['--stop-timeout', '1h'] });
+  await keeper.holding();
+  const taken = outcomeOf(port);
+  await until('the client at the server', () =>
+    tcpSockets().some(({ port: at, state, inode }) => at === port && state === 'ESTABLISHED' && inode !== 0),
+  );
+  const queue = await queueClients(port, 3);
+  const startMs = performance.now();
+  keeper.process.kill('SIGTERM');
+  await until(
+    'the end of the queue',
+    () => listeners(port).length === 0 || keeper.process.exit !== undefined,
+  );
+  const tookMs = performance.now() - startMs;
+  expect(tookMs).toBeGreaterThan(900);
+  expect(tookMs).toBeLessThan(4_000);
+  keeper.process.kill('SIGTERM');
+  await keeper.process.end();
+  await Promise.all([taken, queue.outcomes]);
+});
+
+/** It finishes its present client at SIGTERM. */
+const ONE_AT_A_TIME = `${IMPORTS}, time
+${ANSWER}
+s = socket.create_server(('127.0.0.1', int(sys.argv[1])), backlog=64)
+isOver = False
+def end(*_):
+    global isOver
+    isOver = True
+    s.close()
+signal.signal(signal.SIGTERM, end)
+while not isOver:
+    try: client = s.accept()[0]
+    except OSError: break
+    time.sleep(float(sys.argv[2]))
+    answer(client)
+`;
 
 for (const { server, options, flags } of [
   { server: nodeHttp, options: ['--graceful', '--delay', '20'], flags: [] },
