@@ -290,6 +290,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   pause(): void {
     if (this.#isPaused) return;
     this.#isPaused = true;
+    // Whoever comes after us is to know: nothing else tells it that no start may happen.
+    this.#flush();
     for (let tries = 0; tries < PAUSE_TRIES; tries++) {
       const running = this.#trees().flatMap((tree) => tree.members().filter(({ state }) => state !== 'T'));
       if (running.length === 0) break;
@@ -309,7 +311,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     for (const { attendance } of this.#generations.all()) attendance.goOn();
     for (const go of this.#waitingStarts.splice(0)) go();
     this.#say({ type: 'resumed' });
-    this.#stateChanged();
+    // Whoever was told so finds it so, also when the keeper is killed at once.
+    this.#flush();
   }
 
   /** Stops the server and frees its ports, so that another program can have them for a while. `take` ends that. */

@@ -56,7 +56,7 @@ import type { Notice } from './notices.js';
 import { rewatch } from './rewatch.js';
 import { carryOptions } from './socket-options.js';
 import { type StrangerSocket, strangersAt } from './strangers.js';
-import { currentHolders, type WorkerTree } from './tree.js';
+import { currentHolders, fdsOrUnknown, type WorkerTree } from './tree.js';
 
 const RUN: Answer = { run: true };
 const EACCES = 13;
@@ -267,7 +267,7 @@ export class Trap {
     forgetOldest(unlistened, UNLISTENED_MAX);
     unlistened.set(formatAddress(address), address);
     const equal = held.at(place);
-    const free = equal.find((one) => !this.#isServed(caller, one));
+    const free = equal.find((one) => !this.#isServed(caller, one, socket.pid));
     if (free) return this.#giveHeld(call, caller, socket, place, free);
     // Ours has SO_REUSEPORT only because we set it: as bare, a second server must not join.
     if (equal.some((one) => !one.programReusesPort)) return { error: EADDRINUSE };
@@ -280,7 +280,7 @@ export class Trap {
     if (former.length > 0) return this.#join(call, socket, place, former);
     // A server that has changed its address, or a probe for a free port: it must not meet its former self, whose
     // clients wait on. Which of the two it is shows a moment after listen.
-    const beside = equal.length === 0 && this.#meetsItself(caller, place);
+    const beside = equal.length === 0 && this.#meetsItself(caller, place, socket.pid);
     this.#sayOverlap(held, place);
     // MPTCP listeners take no program, so that no later generation could get what comes to them.
     if (socket.copy === undefined || socket.protocol === IPPROTO_MPTCP) {
@@ -357,7 +357,7 @@ export class Trap {
     const { place, programReusesPort, replaces, joins } = bound;
     const { groups } = this.#options;
     const others = caller.held.at(place).filter((held) => held !== replaces);
-    const isRefused = others.some((held) => !held.programReusesPort && this.#isServed(caller, held));
+    const isRefused = others.some((held) => !held.programReusesPort && this.#isServed(caller, held, pid));
     // Alone on its address, it opens a group that only we steer: a stranger who joins gets no connection.
     const opens = joins === undefined && !programReusesPort && this.#strangersAt(place).length === 0;
     const refused = isRefused ? EADDRINUSE : listenAs(fd, place, opens);
@@ -550,19 +550,22 @@ export class Trap {
     return RUN;
   }
 
-  /** Whether a process of that very worker has the held socket open and means to serve it. */
-  #isServed({ id, tree }: Caller, held: HeldSocket): boolean {
+  /** Whether a process of that very worker, of which `pid` is one, has the held socket open and means to serve it. */
+  #isServed({ id, tree }: Caller, held: HeldSocket, pid: number): boolean {
     if (held.isBeingGiven) return true;
-    if (!held.claims.has(id) || tree === undefined) return false;
+    if (!held.claims.has(id)) return false;
+    // A fast program binds twice before its start has been told of.
+    if (tree === undefined) return fdsOrUnknown(pid, held.inode)?.length !== 0;
     const former = held.holders.filter((holder) => held.claims.size === 1 || tree.knows(holder));
     return currentHolders([tree], held.inode, former).length > 0;
   }
 
   /** Whether all that we hold and that overlaps the place is left over from before: nobody serves it. */
-  #meetsItself(caller: Caller, place: Place): boolean {
+  #meetsItself(caller: Caller, place: Place, pid: number): boolean {
     const overlapping = caller.held.overlapping(place);
     return (
-      overlapping.length > 0 && overlapping.every((held) => !held.listened && !this.#isServed(caller, held))
+      overlapping.length > 0 &&
+      overlapping.every((held) => !held.listened && !this.#isServed(caller, held, pid))
     );
   }
 

@@ -9,7 +9,7 @@ import type { TestServer } from '../support/servers.js';
 import { answersAll } from './answers.js';
 import { freeze, queueClients } from './clients.js';
 
-const KILLS = Number(process.env.HOLDFAST_TEST_KILLS ?? 4);
+const KILLS = Number(process.env.HOLDFAST_TEST_KILLS ?? 5);
 const RATE_PER_SECOND = 200;
 const QUEUED = 50;
 

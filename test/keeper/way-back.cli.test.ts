@@ -307,6 +307,26 @@ test('a keeper that takes over a paused server starts one that has died at the r
   expect(await bodyOf(port)).toContain(`pid ${next.worker()}`);
 });
 
+test('what pause and resume have answered is so for the next keeper, when one is killed at once', async () => {
+  const port = await freePort();
+  let keeper = startKeeper(nodeHttp.command(port));
+  await keeper.holding();
+  for (const [command, paused] of [
+    ['pause', true],
+    ['resume', false],
+  ] as const) {
+    expect((await keeper.ask(command, 'app')).exit.code).toBe(0);
+    keeper.process.kill('SIGKILL');
+    await keeper.process.end();
+    expect(keeper.state().paused).toBe(paused);
+    keeper = startKeeper(nodeHttp.command(port), { beside: keeper });
+    await keeper.process.line(/took over/);
+    expect(keeper.state().paused).toBe(paused);
+  }
+  await keeper.crash();
+  await keeper.process.line(/is served again/);
+});
+
 test('each command names itself when it is refused', async () => {
   const keeper = startKeeper(nodeHttp.command(await freePort()));
   await keeper.holding();
