@@ -165,6 +165,9 @@ export class Worker implements Caller {
   dying(end: WorkerEnd): void {
     if (this.#isDying) return;
     this.#isDying = true;
+    // It died within the moment in which a socket is confirmed: then it had it open.
+    const wasListening = this.#host.held.all().some((held) => held.claims.has(this.id) && !held.confirmed);
+    if (wasListening) this.#host.dispatch({ type: 'confirmed' });
     this.#host.rootEnding(end);
   }
 
@@ -180,10 +183,7 @@ export class Worker implements Caller {
     this.#tellUnlistened(end);
     if (end.code === 0 && this.#host.phase() !== 'stopping') await this.#untilServes();
     const members = this.#members();
-    // It died within the moment in which a socket is confirmed: then it had it open.
-    const wasListening = this.#host.held.all().some((held) => held.claims.has(this.id) && !held.confirmed);
-    if (wasListening || (this.#listensUnheld && end.signal !== null))
-      this.#host.dispatch({ type: 'confirmed' });
+    if (this.#listensUnheld && end.signal !== null) this.#host.dispatch({ type: 'confirmed' });
     if (members.length === 0) this.#host.gone(this);
     this.#host.dispatch({
       type: 'root-ended',
