@@ -83,6 +83,11 @@ test(
       await events[name]?.();
       if (keeper.process.exit !== undefined)
         throw new Error(`after ${happened.join(', ')}: ${keeper.process.stderr}`);
+      const { refused } = load.counts();
+      if (refused > 0)
+        throw new Error(
+          `${refused} refused after event ${at}, ${happened.slice(-8).join(', ')}: ${keeper.process.stderr}`,
+        );
       // Every other one meets a keeper that is still at work.
       if (random() < 0.5) await quiet(keeper, workers, happened);
       if (at === WARM_UP) early = await left(keeper);
