@@ -60,7 +60,6 @@ const address = z.union([z.string().min(1, { error: LISTEN }), whole(LISTEN, 65_
 const VARIABLE = 'is a text, a number, true or false';
 const WORKERS = 'is a whole number from 1 to 999, or auto';
 const STANDBY = 'is true, false, or a whole number from 1 to 999';
-
 const OVERLAP = 'is true, false or none';
 const LOG_FILE = 'is a path, or true for NAME.log in the state folder';
 const SIZE = /^\d{1,12}[KMGkmg]?$/;

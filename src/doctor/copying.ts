@@ -4,11 +4,9 @@ import { readFileSync } from 'node:fs';
 import { errorCode } from '../errors.js';
 import { close } from '../kernel/fd.js';
 import { pidfdGetfd, pidfdOpen } from '../kernel/pidfd.js';
-import { hasCapability, readMemory } from '../kernel/procfs.js';
-import { sysctlNumber } from '../kernel/sysctl.js';
+import { CAP_SYS_PTRACE, hasCapability, readMemory } from '../kernel/procfs.js';
 import { type Finding, limited, no, yes } from './report.js';
 
-const CAP_SYS_PTRACE = 19;
 const STDIN = 0;
 
 /** What this process may do to itself and to a child, as a keeper to its server. Codes of refusals, or undefined. */
@@ -62,11 +60,6 @@ export function judgeCopying({ ownFd, childFd }: Copying): Finding {
     `a server's sockets cannot be copied: pidfd_getfd is refused (${childFd})`,
     'see Yama; otherwise a security module such as SELinux or AppArmor has to allow ptrace',
   );
-}
-
-/** kernel.yama.ptrace_scope; undefined where the kernel has no Yama. */
-export function yamaScope(): number | undefined {
-  return sysctlNumber('kernel/yama/ptrace_scope');
 }
 
 /** @see Documentation/admin-guide/LSM/Yama.rst */

@@ -1,7 +1,8 @@
 import { release } from 'node:os';
 import { errorText } from '../errors.js';
+import { ptraceScope } from '../kernel/foreign-socket.js';
 import { knowsNotifications } from '../kernel/seccomp.js';
-import { type Copying, judgeCopying, judgeMemory, judgeYama, tryCopying, yamaScope } from './copying.js';
+import { type Copying, judgeCopying, judgeMemory, judgeYama, tryCopying } from './copying.js';
 import { acceptQueue, ipv6, lowPorts, socketLists, steering, stopFilter } from './network.js';
 import { cgroups, childrenLists, judgeDirectory, pidfds, privilegeGain } from './processes.js';
 import { type Finding, no, type Part, yes } from './report.js';
@@ -33,7 +34,7 @@ export async function examineLinux({ stateDirectory, underKeeper }: Surroundings
     { name: 'pidfd', required: true, look: pidfds },
     { name: "server's memory", required: true, look: () => judgeMemory(copying) },
     { name: "server's sockets", required: true, look: () => judgeCopying(copying) },
-    { name: 'Yama', required: false, look: () => judgeYama(yamaScope(), copying.mayTraceAll) },
+    { name: 'Yama', required: false, look: () => judgeYama(ptraceScope(), copying.mayTraceAll) },
     { name: 'privileges', required: false, look: privilegeGain },
     { name: 'steering', required: true, look: steering },
     { name: 'orderly stop', required: false, look: stopFilter },

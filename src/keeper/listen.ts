@@ -121,19 +121,23 @@ function keptFromBefore({ address, v6only }: ListenRequest, held: HeldSockets): 
 export function inheritedSockets(env: NodeJS.ProcessEnv, held: HeldSockets): readonly HandedSocket[] {
   if (env.LISTEN_PID !== String(process.pid)) return [];
   const names = env.LISTEN_FDNAMES?.split(':') ?? [];
-  const count = Number(env.LISTEN_FDS ?? 0);
+  const fds = announcedFds(env);
   for (const name of ['LISTEN_FDS', 'LISTEN_PID', 'LISTEN_FDNAMES', 'LISTEN_PIDFDID']) delete env[name];
-  return Array.from({ length: count }, (_, index) => ({ fd: FIRST_FD + index, name: names[index] ?? '' }))
-    .filter(({ fd }) => isOpen(fd))
-    .map(({ fd, name }) => inheritedSocket(fd, name, held))
+  return fds
+    .map((fd) => inheritedSocket(fd, names[fd - FIRST_FD] ?? '', held))
     .filter(({ request }) => !request.name.startsWith(STORED_NAME));
 }
 
 /** Inodes of the sockets that `inheritedSockets` is going to give. */
 export function inheritedInodes(env: NodeJS.ProcessEnv): ReadonlySet<number> {
-  if (env.LISTEN_PID !== String(process.pid)) return new Set();
+  return new Set(announcedFds(env).map(socketInode));
+}
+
+/** The fds that are meant for this process, and open. @see sd_listen_fds(3) */
+function announcedFds(env: NodeJS.ProcessEnv): readonly Fd[] {
+  if (env.LISTEN_PID !== String(process.pid)) return [];
   const fds = Array.from({ length: Number(env.LISTEN_FDS ?? 0) }, (_, index) => FIRST_FD + index);
-  return new Set(fds.filter(isOpen).map(socketInode));
+  return fds.filter(isOpen);
 }
 
 function inheritedSocket(fd: Fd, name: string, held: HeldSockets): HandedSocket {
