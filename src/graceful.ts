@@ -5,23 +5,43 @@
  */
 
 /** Node tells it of every net.Server, and all other servers are such. The name is of Node's lib/net.js. */
-const LISTENING = 'tracing:net.server.listen:asyncEnd';
+const LISTENS = 'tracing:net.server.listen';
 
 // It imports nothing: what every start pays is this file alone.
 if (process.platform === 'linux') {
-  process.getBuiltinModule('node:diagnostics_channel').subscribe(LISTENING, (message) => {
-    try {
-      watch((message as { readonly server: import('node:net').Server }).server);
-    } catch {
-      // Whatever it is: the program goes on, and ends as without this.
-    }
-  });
+  const { subscribe } = process.getBuiltinModule('node:diagnostics_channel');
+  subscribe(`${LISTENS}:asyncEnd`, (message) => tryTo(() => watch(serverOf(message))));
+  // It waits in its listen, and its first clients wait for all that is done after that.
+  if (process.env.HOLDFAST_STANDBY !== undefined)
+    subscribe(`${LISTENS}:asyncStart`, (message) => tryTo(() => prepare(serverOf(message))));
+}
+
+type Server = import('node:net').Server;
+
+function serverOf(message: unknown): Server {
+  return (message as { readonly server: Server }).server;
+}
+
+function tryTo(work: () => void): void {
+  try {
+    work();
+  } catch {
+    // Whatever it is: the program goes on, and ends as without this.
+  }
 }
 
 /** Loaded now: at the signal its files may have given way to those of a newer version. */
-function watch(server: import('node:net').Server): void {
-  const require = process.getBuiltinModule('node:module').createRequire(import.meta.url);
-  (require('./closing/watch.js') as typeof import('./closing/watch.js')).watch(server);
+function watch(server: Server): void {
+  (load('./closing/watch.js') as typeof import('./closing/watch.js')).watch(server);
+}
+
+function prepare(server: Server): void {
+  load('./closing/watch.js');
+  (load('./closing/rehearse.js') as typeof import('./closing/rehearse.js')).rehearse(server);
+}
+
+function load(file: string): unknown {
+  return process.getBuiltinModule('node:module').createRequire(import.meta.url)(file);
 }
 
 export {};

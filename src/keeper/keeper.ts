@@ -78,6 +78,7 @@ import { Traps, waitingCalls, waitingThreads } from './traps.js';
 import {
   currentHolders,
   type ProcessId,
+  STANDBY_VARIABLE,
   signalProcess,
   WORKER_VARIABLE,
   WorkerTree,
@@ -775,7 +776,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const mark = this.#markOf(worker);
     const handed = handOver(
       command[0]?.includes('/') ? [file, ...command.slice(1)] : command,
-      { ...env, [WORKER_VARIABLE]: mark },
+      { ...env, [WORKER_VARIABLE]: mark, [STANDBY_VARIABLE]: worker.isStandby ? '1' : undefined },
       generation.handed,
       {
         generation: worker.id,

@@ -310,7 +310,7 @@ export class Trap {
 
   #listen(call: Notification, caller: Caller, socket: ChildSocket): Answer | Promise<Answer> {
     const held = caller.held.byInode(socket.inode);
-    const parked = caller.parked();
+    const parked = held && caller.parked();
     if (held && parked !== undefined) {
       return parked.then((needed) => {
         if (!needed || !caller.held.has(held)) return this.#leave(call, socket);

@@ -25,6 +25,9 @@ export interface ProcessId {
 /** The variable that every process of a worker inherits: the keeper's name and pid, and the worker's number. */
 export const WORKER_VARIABLE = 'HOLDFAST_WORKER';
 
+/** The variable that tells a worker, and holdfast/graceful in it, that it is to wait in its listen. */
+export const STANDBY_VARIABLE = 'HOLDFAST_STANDBY';
+
 export interface WorkerTreeOptions {
   /** Pid of the first process. */
   readonly root: number;

@@ -113,6 +113,11 @@ export class Worker implements Caller {
     return this.#rootEnded;
   }
 
+  /** It waits in its listen until it is needed, or will. */
+  get isStandby(): boolean {
+    return this.#host.isStandby();
+  }
+
   /** It has waited in its listen since then, in ms of `performance.now()`; undefined when it does not. */
   get parkedSince(): number | undefined {
     return this.#parkedSince;
@@ -120,7 +125,7 @@ export class Worker implements Caller {
 
   /** The trap asks: is this listen to wait? */
   parked(): Promise<boolean> | undefined {
-    if (!this.#host.isStandby()) return undefined;
+    if (!this.isStandby) return undefined;
     if (this.#parkedSince === undefined) {
       this.#parkedSince = performance.now();
       this.#host.parked();

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import type { KeeperState } from '../../src/index.js';
 import { reloaded, settled } from '../keeper/reloads.js';
 import { bodyOf } from '../support/http.js';
 import { startKeeper } from '../support/keeper.js';
@@ -31,6 +32,28 @@ test(`${RELOADS} reloads fail no request of ${CLIENTS} clients that keep their c
   // By the stop signal, and not by SIGKILL: the server drained by itself.
   expect(keeper.process.lines(/ended by SIGTERM/)).toHaveLength(RELOADS);
 }, 60_000);
+
+/** A server that answers with how many requests Node has had for any server of the program. */
+const COUNTING = `
+let requests = 0;
+require('node:diagnostics_channel').subscribe('http.server.request.start', () => requests++);
+require('node:http').createServer((_, response) => {
+  response.end(JSON.stringify({ requests, standby: process.env.HOLDFAST_STANDBY ?? null }));
+}).listen(Number(process.argv[1]), '127.0.0.1');
+`;
+
+test('a standby has answered a request of nobody before it waits, and a worker that serves at once has not', async () => {
+  const port = await freePort();
+  const keeper = startKeeper([process.execPath, '-e', COUNTING, `${port}`], {
+    flags: ['--graceful', 'node', '--standby'],
+  });
+  const isParked = ({ workers }: KeeperState): boolean => workers.some(({ phase }) => phase === 'parked');
+  await keeper.untilState('a standby', isParked);
+  expect(JSON.parse(await bodyOf(port))).toEqual({ requests: 1, standby: null });
+  process.kill(keeper.worker(), 'SIGKILL');
+  await keeper.process.line(/was standing by/);
+  expect(JSON.parse(await bodyOf(port))).toEqual({ requests: 2, standby: '1' });
+});
 
 test('what is in NODE_OPTIONS and what was chosen stays', async () => {
   const port = await freePort();
