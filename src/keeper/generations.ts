@@ -162,8 +162,9 @@ export class Generations {
   }
 
   /**
-   * Goes on where another keeper stopped, before the first start. `old`: it has been taken over from. `workers`: how many
-   * there are to be, if it is not what the policy says. `formerProgram`: what a rollback goes back to.
+   * Goes on where another keeper stopped, before the first start. `old`: what is not active, and only finishes. `workers`:
+   * how many there are to be, if it is not what the policy says. `formerProgram`: what a rollback goes back to, and
+   * `wayBack`: whether it may go back to `old`, which has served.
    */
   restore(
     active: Generation,
@@ -171,9 +172,17 @@ export class Generations {
     {
       workers,
       formerProgram,
-    }: { readonly workers: number | undefined; readonly formerProgram: Program | undefined },
+      wayBack,
+    }: {
+      readonly workers: number | undefined;
+      readonly formerProgram: Program | undefined;
+      readonly wayBack: boolean;
+    },
   ): void {
     this.#formerProgram = formerProgram;
+    // Who has none of the sockets can serve nobody: it never came to that, or they were lost with the former keeper.
+    const canServe = old.held.all().length > 0 || active.held.all().length === 0;
+    this.#turnover = { ...this.#turnover, wentBack: !wayBack || !canServe };
     this.#active.forget();
     this.#active = active;
     this.#old = old;
@@ -186,6 +195,7 @@ export class Generations {
     if (old === undefined) return;
     if (old.isOver) {
       this.#old = undefined;
+      this.#turnover = steady();
       this.#letGo(old);
     } else {
       this.#turnover = { ...this.#turnover, stage: 'draining' };
@@ -221,7 +231,7 @@ export class Generations {
    * Back to the former generation: at once as long as that lives, else by a reload with the program that it ran.
    */
   rollback(): Promise<ReloadOutcome> {
-    if (this.#hasFormer) {
+    if (this.hasFormer) {
       const since = performance.now();
       this.#dispatch({ type: 'back-requested' });
       const tookMs = Math.round(performance.now() - since);
@@ -235,7 +245,7 @@ export class Generations {
   }
 
   /** Whether the former generation is there to go back to. */
-  get #hasFormer(): boolean {
+  get hasFormer(): boolean {
     const { stage, wentBack } = this.#turnover;
     return this.#old?.isOver === false && !wentBack && (stage === 'draining' || stage === 'parked');
   }
@@ -249,7 +259,7 @@ export class Generations {
     this.#deaths++;
     if (this.#deaths < DEATHS_MAX) return;
     this.#tookOverAt = undefined;
-    if (!this.#hasFormer && this.#formerProgram === undefined) return;
+    if (!this.hasFormer && this.#formerProgram === undefined) return;
     this.#host.say({ type: 'rolling-back', generation: generation.number, deaths: this.#deaths });
     void this.rollback();
   }

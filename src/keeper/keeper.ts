@@ -611,6 +611,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#generations.restore(active, old, {
       workers: asked === this.#generations.workers ? now : undefined,
       formerProgram: estate.recovery.formerProgram,
+      wayBack: estate.recovery.wayBack === true,
     });
   }
 
@@ -1016,6 +1017,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       paused: this.#isPaused,
       starts: this.#starts,
       stage: this.#generations.stage,
+      wayBack: this.#generations.hasFormer,
       ...(this.#generations.formerProgram && { formerProgram: this.#generations.formerProgram }),
       workers: { asked: this.#options.workers ?? 1, now: this.#generations.workers },
       holder: this.#holder.process ?? null,

@@ -29,6 +29,8 @@ export interface Recovery {
   /** Starts of workers so far; each has its number. */
   readonly starts: number;
   readonly stage: Stage;
+  /** Whether the generation that is not active has served, and may be gone back to. */
+  readonly wayBack?: boolean;
   /** What a rollback goes back to. */
   readonly formerProgram?: Program;
   /** How many workers the options asked for, and how many it is by `scale`. */

@@ -224,15 +224,15 @@ test('when the holder was killed as well, the sockets come from the server, whic
   const port = await freePort();
   const first = startKeeper(nodeHttp.command(port));
   await first.holding();
-  const [worker, inodes] = [first.worker(), inodesOf(port)];
+  const worker = first.worker();
   const load = startLoad({ port, ratePerSecond: 200 });
   await killed(first);
   const { recovery } = stateOf(first);
   process.kill(recovery.holder.pid, 'SIGKILL');
   await until('the end of the holder', () => !isAlive(recovery.holder.pid));
   const keeper = successor(first, nodeHttp.command(port));
-  await keeper.process.line(/took over the server.*cannot bind any more until it is reloaded/);
-  expect(inodesOf(port)).toEqual(expect.arrayContaining([...inodes]));
+  const told = `took over the server, pid ${worker}, and \\S*:${port}\\b.*cannot bind any more until it is reloaded`;
+  await keeper.process.line(new RegExp(told));
   await keeper.untilState(
     'the new generation',
     ({ generation, reload }) => generation === 2 && reload === 'steady',
@@ -398,6 +398,26 @@ test('the stop of a server that was taken over ends everything', async () => {
   expect(listeners(port)).toEqual([]);
 });
 
+test('a candidate of a keeper that was killed is no generation to go back to: a rollback leaves the server alone', async () => {
+  const port = await freePort();
+  const flags = ['--ready', 'delay:60s', '--park', '60s'];
+  const first = startKeeper(nodeHttp.command(port), { flags });
+  await first.holding();
+  const worker = first.worker();
+  const reload = first.ask('reload', 'app');
+  await until('the socket of the candidate', () => listeners(port).length === 2);
+  await first.untilState('that it is written down', (state) => socketsIn(state).length === 2);
+  await killed(first);
+  await reload;
+  const keeper = successor(first, nodeHttp.command(port), flags);
+  await keeper.process.line(/took over the server/);
+  const back = await keeper.ask('rollback', 'app');
+  expect(back).toMatchObject({ exit: { code: 1 }, stderr: expect.stringContaining('none is parked') });
+  expect(keeper.worker()).toBe(worker);
+  await settled(keeper);
+  expect(await bodyOf(port)).toBe(`pid ${worker}\n`);
+});
+
 /** Of what the candidate had, nothing is left, and the keeper still has what it goes on with. */
 async function expectOneSocket(keeper: RunningKeeper): Promise<void> {
   expect((await keeper.ask('pause', 'app')).exit.code).toBe(0);
@@ -457,6 +477,11 @@ function inodesOf(port: number): readonly number[] {
   return listeners(port).map(({ inode }) => inode);
 }
 
+function socketsIn(state: KeeperState): readonly unknown[] {
+  const { recovery } = state as KeeperState & { readonly recovery: Recovery };
+  return recovery.generations.flatMap(({ sockets }) => sockets);
+}
+
 function failuresOf(keeper: RunningKeeper): number {
   return stateOf(keeper).recovery.generations[0]?.workers[0]?.failures ?? 0;
 }
@@ -467,5 +492,8 @@ function stateOf(keeper: RunningKeeper): KeeperState & { readonly recovery: Reco
 
 interface Recovery {
   readonly holder: { readonly pid: number };
-  readonly generations: readonly { readonly workers: readonly { readonly failures: number }[] }[];
+  readonly generations: readonly {
+    readonly workers: readonly { readonly failures: number }[];
+    readonly sockets: readonly unknown[];
+  }[];
 }
