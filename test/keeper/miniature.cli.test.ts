@@ -24,6 +24,8 @@ const FLAGS = [
   '--ready-timeout',
   '20s',
 ];
+/** Whoever waits for longer is left waiting. */
+const WAIT_MS = 30_000;
 /** What V8 keeps for later. */
 const MEMORY_MIB = 30;
 
@@ -43,7 +45,7 @@ test(
     const command = [process.execPath, '-e', SERVER, `${port}`];
     let keeper = startKeeper(command, { flags: FLAGS, cwd: folder });
     await quiet(keeper, 2);
-    const load = startLoad({ port, ratePerSecond: 100 });
+    const load = startLoad({ port, ratePerSecond: 100, timeoutMs: WAIT_MS });
     let workers = 2;
     const happened: string[] = [];
     const events: Readonly<Record<string, () => unknown>> = {
@@ -69,7 +71,7 @@ test(
       'a full queue': async () => {
         await keeper.ask('pause', 'app');
         const clients = Array.from({ length: QUEUED }, () => connect(port, '127.0.0.1'));
-        await Promise.all(clients.map(connected));
+        await Promise.all(clients.map((client) => connected(client, keeper)));
         for (const client of clients) client.destroy();
         await keeper.ask('resume', 'app');
       },
@@ -83,10 +85,10 @@ test(
       await events[name]?.();
       if (keeper.process.exit !== undefined)
         throw new Error(`after ${happened.join(', ')}: ${keeper.process.stderr}`);
-      const { refused } = load.counts();
-      if (refused > 0)
+      const { refused, hung } = load.counts();
+      if (refused + hung > 0)
         throw new Error(
-          `${refused} refused after event ${at}, ${happened.slice(-8).join(', ')}: ${keeper.process.stderr}`,
+          `${refused} refused, ${hung} hung after event ${at}, ${happened.slice(-8).join(', ')}: ${told(keeper)}`,
         );
       // Every other one meets a keeper that is still at work.
       if (random() < 0.5) await quiet(keeper, workers, happened);
@@ -149,13 +151,20 @@ async function quiet(
   try {
     await until(fact, () => tryTo(isQuiet), { timeoutMs: 30_000 });
   } catch (error) {
-    const { pid, exit, stderr } = keeper.process;
-    const tell = (file: string): string =>
-      tryTo(() => readFileSync(`/proc/${pid}/${file}`, 'utf8').trim()) ?? '';
-    const where = ['stat', 'wchan', 'syscall'].map((file) => `${file}: ${tell(file)}`).join('\n');
-    const told = JSON.stringify({ state: tryTo(() => keeper.state()), exit });
-    throw new Error(`${String(error)}\n${told}\nthe keeper: ${where}\n${stderr}`);
+    throw new Error(`${String(error)}\n${told(keeper)}`);
   }
+}
+
+/** What may explain that somebody fails or waits: where the keeper is, what it knows, and who listens. */
+function told(keeper: RunningKeeper): string {
+  const { pid, exit, stderr } = keeper.process;
+  const tell = (file: string): string =>
+    tryTo(() => readFileSync(`/proc/${pid}/${file}`, 'utf8').trim()) ?? '';
+  const where = ['stat', 'wchan', 'syscall'].map((file) => `${file}: ${tell(file)}`).join('\n');
+  const state = tryTo(() => keeper.state());
+  const ports = state?.sockets.map(({ address }) => Number(address.split(':').at(-1))) ?? [];
+  const facts = { state, exit, listeners: ports.flatMap((port) => listeners(port)) };
+  return `${JSON.stringify(facts)}\nthe keeper: ${where}\n${stderr}`;
 }
 
 function anyWorker(keeper: RunningKeeper, random: () => number): number {
@@ -168,9 +177,13 @@ function kill(pid: number, signal: NodeJS.Signals): void {
   if (pid > 0) tryTo(() => process.kill(pid, signal));
 }
 
-function connected(client: Socket): Promise<void> {
+function connected(client: Socket, keeper: RunningKeeper): Promise<void> {
   return new Promise((resolve, reject) => {
-    client.once('connect', resolve).once('error', reject);
+    const late = setTimeout(() => reject(new Error(`not connected: ${told(keeper)}`)), WAIT_MS);
+    client
+      .once('connect', resolve)
+      .once('error', reject)
+      .once('close', () => clearTimeout(late));
   });
 }
 
