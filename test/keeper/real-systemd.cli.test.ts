@@ -7,7 +7,7 @@ import type { LoadFailure, LoadResult } from '../support/load.js';
 import { type LoadProcess, startLoadProcess } from '../support/load-process.js';
 import { testNeeding } from '../support/needing.js';
 import { listeningInode } from '../support/proc.js';
-import { type RealSystemd, startRealSystemd } from '../support/real-systemd.js';
+import { type RealSystemd, startRealSystemd, startUserManager } from '../support/real-systemd.js';
 import { nodeHttp } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
@@ -197,6 +197,27 @@ testSystemd(
   },
 );
 
+testSystemd(
+  'a unit of the user’s own manager is reloaded, killed and stopped in the same way',
+  async (systemd) => {
+    const own = await startUserManager(systemd);
+    await install(own, nodeHttp.command(PORT, '--graceful'), ['--user-unit']);
+    const load = await loadOf(own);
+    await own.systemctl('reload', 'shop');
+    await settled(own);
+    await answersMore(load);
+    const kill = await killed(own, 'all', 1);
+    await answersMore(load);
+    expectOnlyOf([kill], await load.stop());
+    expect(await own.show('shop')).toMatchObject({
+      ...{ NFileDescriptorStore: '1', UnitFileState: 'enabled' },
+      StatusText: `serving [::]:${PORT}, generation 1`,
+    });
+    await own.systemctl('stop', 'shop');
+    expect(await own.show('shop')).toMatchObject({ ActiveState: 'inactive', Result: 'success' });
+  },
+);
+
 /** Each with a systemd of its own. */
 function testSystemd(title: string, run: (systemd: RealSystemd) => Promise<void>): void {
   testNeeding('systemd')(title, async () => run(await startRealSystemd()), TIMEOUT_MS);
@@ -277,6 +298,9 @@ async function settled(systemd: RealSystemd): Promise<void> {
   });
 }
 
+/** Where a keeper of root's, one of `--user`, and one of a user's own has its state. */
+const STATES = ['holdfast', 'holdfast-shop', 'user/holdfast'].map((folder) => `/run/${folder}/shop.json`);
+
 /** What the keeper that runs now has written down, in the /run that is systemd's. It does that a moment after it is ready. */
 function stateOf(
   systemd: RealSystemd,
@@ -285,10 +309,9 @@ function stateOf(
   return until(
     'the state of the main process',
     async () => {
-      const { MainPID, Environment } = await systemd.show('shop');
-      const folder = /HOLDFAST_STATE_DIR=(\S+)/.exec(Environment ?? '')?.[1] ?? '/run/holdfast';
-      const file = `/proc/${systemd.pid}/root${folder}/shop.json`;
-      if (!existsSync(file)) return undefined;
+      const { MainPID } = await systemd.show('shop');
+      const file = STATES.map((path) => `/proc/${systemd.pid}/root${path}`).find((path) => existsSync(path));
+      if (file === undefined) return undefined;
       const state = JSON.parse(readFileSync(file, 'utf8')) as KeeperState;
       return state.pid === Number(MainPID) && look(state) ? state : undefined;
     },

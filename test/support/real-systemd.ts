@@ -1,27 +1,36 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { unifiedMount } from '../../src/kernel/cgroup.js';
+import { asNobody } from './keeper.js';
+import { isAlive } from './proc.js';
 import { type Exit, type Started, start } from './process.js';
 import { binaryOf, whyMissing } from './requirement.js';
 import { shellWords } from './shell.js';
 import { temporaryFolder } from './temporary.js';
 import { until } from './wait.js';
 
-/** systemd itself, as process 1 of namespaces of its own. */
+/** systemd itself, as process 1 of namespaces of its own, or that of a user below it. */
 export interface RealSystemd {
-  /** Its version, for example 252. */
-  readonly version: number;
   /** Process 1 of its pid namespace, as we number it. */
   readonly pid: number;
-  /** What is /etc/systemd/system inside. */
+  /** The folder of its units, as we name it. */
   readonly units: string;
   /** The command that runs `command` in its network namespace, and else as here. */
   readonly inNetns: (command: readonly string[]) => string[];
   /** Runs a command inside and waits for its end, however it ends. */
   run(...command: readonly string[]): Promise<Ran>;
-  /** Runs systemctl inside. @throws Error with all that it said, and what systemd has to say of the unit, when it fails. */
+  /** Runs systemctl inside. @throws Error with all that it said when it fails. */
   systemctl(...args: readonly string[]): Promise<string>;
   /** A unit's properties, by name. @see systemctl(1), "show" */
   show(unit: string): Promise<Readonly<Record<string, string>>>;
@@ -67,46 +76,92 @@ const PROGRAMS = ['/usr/lib/systemd/systemd', '/lib/systemd/systemd'];
 /** Starts it. Ends with the test, with all that it has started. */
 export async function startRealSystemd(): Promise<RealSystemd> {
   const units = temporaryFolder();
-  for (const name of TARGETS) {
-    writeFileSync(join(units, `${name}.target`), '[Unit]\nDefaultDependencies=no\n');
-  }
+  writeTargets(units, TARGETS);
   const cgroup = makeCgroup();
-  const program = PROGRAMS.find((path) => existsSync(path)) ?? '';
-  const systemd = start(inNamespaces(cgroup, units, ['env', '-i', ...ENVIRONMENT, program, ...MANAGER]));
+  const systemd = start(
+    inNamespaces(cgroup, units, ['env', '-i', ...ENVIRONMENT, managerProgram(), ...MANAGER]),
+  );
   onTestFinished(async () => {
     await systemd.stop();
     removeCgroup(cgroup);
   });
   const pid = await until('its first process', () => childOf(systemd));
   const inside = [binaryOf('nsenter'), `--target=${pid}`];
+  const manager = managerOf(
+    { pid, units, inNetns: (command) => [...inside, '--net', '--', ...command] },
+    (command) => [...inside, ...INSIDE, '--', ...command],
+    ['systemctl', '--no-pager'],
+  );
+  await until('a system that runs', async () => {
+    if (systemd.exit !== undefined) throw new Error(`systemd ended: ${systemd.stderr}`);
+    return (await manager.run('systemctl', 'is-system-running')).stdout === 'running\n';
+  });
+  return manager;
+}
+
+/** Starts the service manager of an ordinary user below it, as a login does: `systemctl --user` is its. */
+export async function startUserManager(systemd: RealSystemd): Promise<RealSystemd> {
+  const environment = [`XDG_RUNTIME_DIR=${USER_RUN}`, `HOME=${USER_HOME}`, `SYSTEMD_UNIT_PATH=${USER_UNITS}`];
+  const unit = [
+    ...['[Service]', 'Type=notify', 'User=nobody', 'Delegate=yes', 'KillMode=mixed', 'RuntimeDirectory=user'],
+    ...[`Environment=${environment.join(' ')}`],
+    `ExecStart=${managerProgram()} --user --log-target=null`,
+  ];
+  writeFileSync(join(systemd.units, 'user.service'), `${unit.join('\n')}\n`);
+  const units = `/proc/${systemd.pid}/root${USER_UNITS}`;
+  mkdirSync(units, { recursive: true });
+  chownSync(units, NOBODY, -1);
+  writeTargets(units, ['basic', 'default', 'exit', 'shutdown', 'sockets']);
+  await systemd.systemctl('daemon-reload');
+  await systemd.systemctl('start', 'user');
+  const inside = [binaryOf('nsenter'), `--target=${systemd.pid}`, ...INSIDE, '--'];
+  const around = (command: readonly string[]): readonly string[] => [
+    ...inside,
+    ...asNobody(['env', ...environment, ...command]),
+  ];
+  return managerOf({ ...systemd, units }, around, ['systemctl', '--user', '--no-pager']);
+}
+
+/** Whom `asNobody` makes of a command. */
+const NOBODY = 65534;
+const USER_RUN = '/run/user';
+const USER_HOME = '/run/home';
+const USER_UNITS = `${USER_HOME}/.config/systemd/user`;
+
+function managerOf(
+  facts: Pick<RealSystemd, 'pid' | 'units' | 'inNetns'>,
+  inside: (command: readonly string[]) => readonly string[],
+  systemctl: readonly string[],
+): RealSystemd {
   const run = async (...command: readonly string[]): Promise<Ran> => {
-    const started = start([...inside, ...INSIDE, '--', ...command], { env: { NO_COLOR: '1' } });
+    const started = start(inside(command));
     const exit = await started.end(COMMAND_MS);
     return { exit, stdout: started.stdout, stderr: started.stderr };
   };
-  const succeed = async (...command: readonly string[]): Promise<string> => {
-    const { exit, stdout, stderr } = await run(...command);
+  const ask = async (...args: readonly string[]): Promise<string> => {
+    const { exit, stdout, stderr } = await run(...systemctl, ...args);
     if (exit.code === 0) return stdout;
-    throw new Error(`${command.join(' ')}: ${exit.code ?? exit.signal}\n${stdout}${stderr}`);
+    throw new Error(`systemctl ${args.join(' ')}: ${exit.code ?? exit.signal}\n${stdout}${stderr}`);
   };
-  const isUp = async (): Promise<boolean> => {
-    if (systemd.exit !== undefined) throw new Error(`systemd ended: ${systemd.stderr}`);
-    return (await run('systemctl', 'is-system-running')).stdout === 'running\n';
-  };
-  await until('a system that runs', isUp);
-  const version = Number(/^systemd (\d+)/.exec(await succeed('systemctl', '--version'))?.[1]);
   return {
-    ...{ version, pid, units, run },
-    inNetns: (command) => [...inside, '--net', '--', ...command],
-    systemctl: (...args) => succeed('systemctl', '--no-pager', ...args),
-    show: async (unit) =>
-      Object.fromEntries(
-        (await succeed('systemctl', 'show', unit)).split('\n').map((line) => {
-          const at = line.indexOf('=');
-          return [line.slice(0, at), line.slice(at + 1)];
-        }),
-      ),
+    ...facts,
+    run,
+    systemctl: ask,
+    show: async (unit) => {
+      const lines = (await ask('show', unit)).split('\n').map((line) => /^(.*?)=(.*)$/.exec(line) ?? []);
+      return Object.fromEntries(lines.map(([, name = '', value = '']) => [name, value]));
+    },
   };
+}
+
+function writeTargets(folder: string, names: readonly string[]): void {
+  for (const name of names) {
+    writeFileSync(join(folder, `${name}.target`), '[Unit]\nDefaultDependencies=no\n');
+  }
+}
+
+function managerProgram(): string {
+  return PROGRAMS.find((path) => existsSync(path)) ?? '';
 }
 
 /** Why systemd cannot be run here; undefined when it can. Tried once. */
@@ -155,8 +210,16 @@ function childOf({ pid, exit, stderr }: Started): number | undefined {
   return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()) || undefined;
 }
 
+/** In the place of those that a killed test has left. */
 function makeCgroup(): string {
-  return mkdtempSync(join(unifiedMount() ?? '', 'holdfast-test-'));
+  const mount = unifiedMount() ?? '';
+  for (const name of readdirSync(mount)) {
+    const [, pid] = /^holdfast-systemd-(\d+)-/.exec(name) ?? [];
+    if (pid !== undefined && !isAlive(Number(pid))) removeCgroup(join(mount, name));
+  }
+  const folder = join(mount, `holdfast-systemd-${process.pid}-${randomBytes(4).toString('hex')}`);
+  mkdirSync(folder);
+  return folder;
 }
 
 /** Empty by now, with what systemd has made in it. */
