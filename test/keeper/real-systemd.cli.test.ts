@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { KeeperState } from '../../src/index.js';
 import { runHoldfast } from '../cli/holdfast.js';
+import { holdfast } from '../support/keeper.js';
 import type { LoadFailure, LoadResult } from '../support/load.js';
 import { type LoadProcess, startLoadProcess } from '../support/load-process.js';
 import { testNeeding } from '../support/needing.js';
@@ -52,19 +53,26 @@ testSystemd(
   },
 );
 
-testSystemd('systemctl reload fails when the new generation does, and the unit goes on', async (systemd) => {
-  const gate = join(temporaryFolder(), 'gate');
-  await install(systemd, [
-    ...[process.execPath, '-e'],
-    `if (fs.existsSync(process.argv[1])) process.exit(3);
+testSystemd(
+  'systemctl reload fails when the new generation does, the unit goes on, and holdfast stop ends it',
+  async (systemd) => {
+    const gate = join(temporaryFolder(), 'gate');
+    await install(systemd, [
+      ...[process.execPath, '-e'],
+      `if (fs.existsSync(process.argv[1])) process.exit(3);
      http.createServer((_, response) => response.end('served')).listen(${PORT}, '127.0.0.1');`,
-    gate,
-  ]);
-  writeFileSync(gate, '');
-  expect((await systemd.run('systemctl', 'reload', 'shop')).exit.code).toBe(1);
-  expect((await stateOf(systemd)).generation).toBe(1);
-  expect(await systemd.show('shop')).toMatchObject({ ActiveState: 'active', SubState: 'running' });
-});
+      gate,
+    ]);
+    writeFileSync(gate, '');
+    expect((await systemd.run('systemctl', 'reload', 'shop')).exit.code).toBe(1);
+    expect((await stateOf(systemd)).generation).toBe(1);
+    expect(await systemd.show('shop')).toMatchObject({ ActiveState: 'active', SubState: 'running' });
+
+    await systemd.run(...holdfast, 'stop', 'shop');
+    await until('the end of the unit', async () => (await systemd.show('shop')).ActiveState === 'inactive');
+    expect(await systemd.show('shop')).toMatchObject({ Result: 'success', NRestarts: '0' });
+  },
+);
 
 testSystemd(
   `${KILLS} times all of the unit is killed at once: systemd starts it with its sockets, and nobody is refused`,
@@ -180,7 +188,7 @@ testSystemd(
 );
 
 testSystemd(
-  'as an ordinary user it has a port below 1024, is reloaded, and comes back with it',
+  'as an ordinary user it has a port below 1024, is reloaded, comes back with it, and stops',
   async (systemd) => {
     const port = 80;
     const flags = ['--user', 'nobody', '--listen', `127.0.0.1:${port}`];
@@ -194,6 +202,10 @@ testSystemd(
     const { MainPID, NFileDescriptorStore } = await systemd.show('shop');
     expect(NFileDescriptorStore).toBe('1');
     expect((await systemd.run('stat', '--format=%U', `/proc/${MainPID}`)).stdout).toBe('nobody\n');
+    await systemd.systemctl('stop', 'shop');
+    // It ends as the server does, by SIGTERM.
+    const end = { ActiveState: 'inactive', Result: 'success', ExecMainStatus: '143', NRestarts: '1' };
+    expect(await systemd.show('shop')).toMatchObject(end);
   },
 );
 
