@@ -7,7 +7,7 @@ import { startRealSystemd } from './real-systemd.js';
 testNeeding('systemd')('systemd in its namespaces cannot change what is the machine’s', async () => {
   const before = readFileSync('/proc/self/mountinfo', 'utf8');
   const { run, systemctl, pid } = await startRealSystemd();
-  expect(await systemctl('show', '--property=SystemState')).toBe('SystemState=running\n');
+  expect(await systemctl('show', '--property=SystemState')).toMatch(/=(running|degraded)$/m);
   expect((await run('cat', '/proc/1/comm')).stdout).toBe('systemd\n');
   for (const file of ['/proc/sys/fs/file-max', '/sys/kernel/profiling', '/etc/hostname']) {
     const { exit, stderr } = await run('/bin/sh', '-c', `: >> ${file}`);
