@@ -22,6 +22,7 @@ export type Requirement =
   | 'wrk'
   | 'start_server'
   | 'bwrap'
+  | 'systemctl'
   | 'sudo'
   | 'ssh'
   | 'sshd'

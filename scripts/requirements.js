@@ -42,6 +42,12 @@ export const requirements = {
   wrk: { packages: ['wrk'], binary: 'wrk' },
   start_server: { packages: ['libserver-starter-perl'], binary: 'start_server' },
   bwrap: { packages: ['bubblewrap'], binary: 'bwrap' },
+  // Started in namespaces of its own; its package enables nothing where another program is process 1.
+  systemctl: {
+    packages: ['systemd'],
+    binary: 'systemctl',
+    files: ['/usr/lib/systemd/systemd', '/lib/systemd/systemd'],
+  },
   sudo: { packages: ['sudo'], binary: 'sudo' },
   ssh: { packages: ['openssh-client'], binary: 'ssh' },
   sshd: { packages: ['openssh-server'], binary: 'sshd', service: 'ssh' },

@@ -39,13 +39,15 @@ export function systemd(command: readonly string[], given: readonly string[], fl
   const name = checkName(flags.name ?? defaultName(directory));
   const [program = '', ...args] = command;
   const node = process.execPath;
+  const holdfast = [node, fileURLToPath(new URL('main.cjs', import.meta.url))];
   const files = unitFiles({
     name,
     description: `${name}, kept by holdfast: ${command.join(' ').slice(0, 120)}`,
     command: [
-      ...[node, fileURLToPath(new URL('main.cjs', import.meta.url)), 'run', `--name=${name}`, ...given, '--'],
+      ...[...holdfast, 'run', `--name=${name}`, ...given, '--'],
       ...[findProgram(program, process.env, directory), ...args],
     ],
+    reload: [...holdfast, 'reload', name],
     directory,
     path: SYSTEMD_PATH.includes(dirname(node)) ? undefined : [dirname(node), ...SYSTEMD_PATH].join(delimiter),
     isUserUnit: flags.userUnit === true,

@@ -11,6 +11,8 @@ export interface UnitFacts {
   readonly description: string;
   /** Node, holdfast, and all its arguments. */
   readonly command: readonly string[];
+  /** The same for `holdfast reload` of this keeper. */
+  readonly reload: readonly string[];
   readonly directory: string;
   /** PATH, where systemd's own would not do. */
   readonly path?: string | undefined;
@@ -67,7 +69,6 @@ export function quoteArgument(argument: string): string {
 
 function serviceFile(facts: UnitFacts, sockets: readonly UnitFile[]): UnitFile {
   const { name } = facts;
-  const [program = '', ...rest] = facts.command;
   const stopMs = facts.stopTimeoutMs + SLACK_MS;
   const reloadMs = facts.drainTimeoutMs + stopMs + facts.readyTimeoutMs;
   const text = lines([
@@ -80,14 +81,13 @@ function serviceFile(facts: UnitFacts, sockets: readonly UnitFile[]): UnitFile {
     'StartLimitIntervalSec=0',
     '',
     '[Service]',
-    '# `systemctl reload` sends SIGHUP and waits until the new generation has taken over. Before systemd 253 there is no',
-    '# notify-reload: it warns of the second line, and `systemctl kill -s HUP --kill-who=main` reloads.',
     'Type=notify',
-    'Type=notify-reload',
     'NotifyAccess=main',
     `WorkingDirectory=${directoryValue(facts.directory)}`,
-    // A variable is none in the place of the program.
-    `ExecStart=${[quoteWord(program), ...rest.map(quoteArgument)].join(' ')}`,
+    `ExecStart=${commandValue(facts.command)}`,
+    '# `systemctl reload` waits until the new generation has taken over, and fails when it has not. Not Type=notify-reload:',
+    '# systemd has it since version 253, and READY=1 says nothing of a reload that failed.',
+    `ExecReload=${commandValue(facts.reload)}`,
     ...(facts.path === undefined ? [] : [`Environment=${quoteWord(`PATH=${facts.path}`)}`]),
     ...(sockets.length === 0 ? [] : [`Sockets=${sockets.map((socket) => socket.name).join(' ')}`]),
     `SyslogIdentifier=${name}`,
@@ -186,6 +186,11 @@ function listenStream({ address, spelling }: ListenRequest): string {
     case 'ipv4':
       return `${address.host}:${address.port}`;
   }
+}
+
+/** A variable is none in the place of the program. */
+function commandValue([program = '', ...rest]: readonly string[]): string {
+  return [quoteWord(program), ...rest.map(quoteArgument)].join(' ');
 }
 
 function quoteWord(word: string): string {

@@ -8,6 +8,7 @@ const facts: UnitFacts = {
   name: 'shop',
   description: 'shop, kept by holdfast: node server.js',
   command: ['/usr/bin/node', '/opt/main.cjs', 'run', '--', '/usr/bin/node', 'server.js'],
+  reload: ['/usr/bin/node', '/opt/main.cjs', 'reload', 'shop'],
   directory: '/srv/shop',
   isUserUnit: false,
   restart: 'on-failure',
@@ -50,8 +51,11 @@ test('what needs no quotes has none', () => {
 });
 
 test('the program is not looked up among the variables, and a folder is taken as it stands', () => {
-  const unit = serviceOf({ command: ['/opt/a $b/node', '$x'], directory: '/srv/50% "off"' });
-  expect(readWords(allOf(unit, 'Service', 'ExecStart')[0] ?? '')).toEqual(['/opt/a $b/node', '$$x']);
+  const command = ['/opt/a $b/node', '$x'];
+  const unit = serviceOf({ command, reload: command, directory: '/srv/50% "off"' });
+  for (const key of ['ExecStart', 'ExecReload']) {
+    expect(readWords(allOf(unit, 'Service', key)[0] ?? '')).toEqual(['/opt/a $b/node', '$$x']);
+  }
   expect(lastOf(unit, 'Service', 'WorkingDirectory')).toBe('/srv/50% "off"');
   expect(() => unitFiles({ ...facts, directory: '/srv/a\nb' })).toThrow(
     'a unit file cannot name such a folder',

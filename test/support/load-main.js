@@ -31,6 +31,7 @@ const load = startLoad({
 const timer = values.duration === undefined ? undefined : setTimeout(stop, Number(values.duration));
 process.once('SIGTERM', stop);
 process.once('SIGINT', stop);
+process.on('SIGUSR2', () => process.stderr.write(`counts ${JSON.stringify(load.counts())}\n`));
 process.stderr.write('load started\n'); // from now on a signal gives the result
 
 async function stop() {

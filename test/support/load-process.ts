@@ -1,9 +1,10 @@
 import { fileURLToPath } from 'node:url';
-import type { LoadOptions, LoadResult } from './load.js';
+import type { LoadCounts, LoadOptions, LoadResult } from './load.js';
 import { type Started, start } from './process.js';
 
 export interface LoadProcess {
   readonly process: Started;
+  counts(): Promise<LoadCounts>;
   stop(): Promise<LoadResult>;
 }
 
@@ -22,8 +23,14 @@ export async function startLoadProcess(
     .map(([name, value]) => `--${name}=${value}`);
   const started = start(around([process.execPath, main, ...options]));
   await started.line(/^load started$/);
+  let asked = 0;
   return {
     process: started,
+    counts: async () => {
+      started.kill('SIGUSR2');
+      const [, counts = ''] = await started.line(/^counts (\{.*\})$/, { after: asked++ });
+      return JSON.parse(counts) as LoadCounts;
+    },
     stop: async () => {
       started.kill('SIGTERM');
       await started.end(60_000);

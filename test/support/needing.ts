@@ -3,10 +3,11 @@ import { release } from 'node:os';
 import { type TestContext, test } from 'vitest';
 import type { NodeVersion, Requirement } from '../../scripts/requirements.js';
 import { whyNoNetns } from './netns.js';
+import { whyNoSystemd } from './real-systemd.js';
 import { whyMissing } from './requirement.js';
 
 /** What `whyMissingNeed` can find out by itself. */
-export type Need = 'netns' | 'root' | 'user' | KernelNeed | Requirement | NodeVersion;
+export type Need = 'netns' | 'systemd' | 'root' | 'user' | KernelNeed | Requirement | NodeVersion;
 
 /** `bound sockets`: the kernel tells which sockets are bound and no more. */
 export type KernelNeed = 'cgroup v2' | 'mptcp' | 'bound sockets';
@@ -51,6 +52,7 @@ export function testNeeding(
 /** Why the machine or the user lacks a need; undefined when it is there. */
 export function whyMissingNeed(need: Need): string | undefined {
   if (need === 'netns') return whyNoNetns();
+  if (need === 'systemd') return whyNoSystemd();
   if (need === 'root') return process.getuid?.() === 0 ? undefined : 'this test runs as root only';
   if (need === 'user')
     return process.getuid?.() === 0 ? 'this test runs as an ordinary user only' : undefined;
