@@ -39,35 +39,22 @@ export class Traps {
     return [...this.#traps.keys()];
   }
 
-  /** Answers what comes to the notifier from now on, and owns its fd. */
-  answer(fd: Fd): void {
-    this.#watch(fd, this.#install(fd));
-  }
-
-  /** `lastId`: see SeccompNotifier. */
-  #install(fd: Fd, lastId?: bigint): InstalledTrap {
+  /** Answers what comes to the notifier from now on, and owns its fd. `lastId`: see SeccompNotifier. */
+  answer(fd: Fd, lastId?: bigint): InstalledTrap {
     const notifier = new SeccompNotifier(fd, lastId);
     const installed = { notifier, trap: new Trap({ ...this.#options, notifier }) };
     this.#traps.set(fd, installed);
+    this.#poller.add(fd, (isOver) => {
+      if (isOver) this.#end(fd);
+      // What was readable when the poller's thread looked may have been answered since: we would wait in it for ever.
+      else if (notifier.isReadable()) installed.trap.handle();
+    });
     return installed;
   }
 
-  #watch(fd: Fd, { trap }: InstalledTrap): void {
-    this.#poller.add(fd, (isOver) => {
-      if (isOver) this.#end(fd);
-      else trap.handle();
-    });
-  }
-
   /** Answers what waits at the notifier of another keeper, from now on and from before. */
-  takeOver(fd: Fd, saved: SavedNotifier): void {
-    const installed = this.#install(fd, saved.lastId);
-    this.#goOn(installed, saved.pending);
-    // Only now: whoever is told that it is readable, and comes late, would wait in it for ever.
-    this.#watch(fd, installed);
-  }
-
-  #goOn({ notifier, trap }: InstalledTrap, pending: readonly Notification[]): void {
+  takeOver(fd: Fd, { lastId, pending }: SavedNotifier): void {
+    const { notifier, trap } = this.answer(fd, lastId);
     const known = new Set(pending.map(({ id }) => id));
     const lost = notifier.unanswered().filter((id) => !known.has(id));
     trap.resume(pending);
