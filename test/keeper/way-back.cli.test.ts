@@ -327,6 +327,30 @@ test('what pause and resume have answered is so for the next keeper, when one is
   await keeper.process.line(/is served again/);
 });
 
+test('what a reload and a rollback have answered is so for the next keeper, when one is killed at once', async () => {
+  const port = await freePort();
+  const flags = ['--park', '1h'];
+  let keeper = startKeeper(nodeHttp.command(port), { flags });
+  await keeper.holding();
+  const pids = [keeper.worker()];
+  for (const [command, generation] of [
+    ['reload', 2],
+    ['rollback', 1],
+  ] as const) {
+    expect((await keeper.ask(command, 'app')).exit.code).toBe(0);
+    keeper.process.kill('SIGKILL');
+    await keeper.process.end();
+    expect(keeper.state().generation).toBe(generation);
+    pids.push(keeper.worker());
+    keeper = startKeeper(nodeHttp.command(port), { flags, beside: keeper });
+    await keeper.process.line(/took over/);
+    expect(keeper.state().generation).toBe(generation);
+    expect(await bodyOf(port)).toContain(`pid ${pids.at(-1)}`);
+  }
+  expect(pids[2]).toBe(pids[0]);
+  expect(pids[1]).not.toBe(pids[0]);
+});
+
 test('each command names itself when it is refused', async () => {
   const keeper = startKeeper(nodeHttp.command(await freePort()));
   await keeper.holding();
