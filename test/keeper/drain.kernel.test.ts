@@ -339,6 +339,38 @@ testNeeding('netns')(
   },
 );
 
+testNeeding('netns')(
+  'trap 5.5: while thousands of connections are in TIME_WAIT a look takes a fraction of what reading all sockets takes',
+  async () => {
+    const told = await play(`
+    const { readFileSync } = await import('node:fs');
+    const copy = ownCopy();
+    for (let count = 0; count < 5_000; count++) {
+      // Who closes first keeps TIME_WAIT.
+      const { client, child } = connection(copy.listeners()[0]);
+      kernel.closeFd(child);
+      kernel.closeFd(client);
+    }
+    const inTimeWait = kernel.tcpSockets(['TIME_WAIT'], PORT).length;
+    const medianMs = (work) => {
+      const times = Array.from({ length: 15 }, () => {
+        const beginMs = performance.now();
+        work();
+        return performance.now() - beginMs;
+      });
+      return times.sort((one, other) => one - other)[7];
+    };
+    const watched = watch(copy, { wait: 'queue' });
+    const lookMs = medianMs(() => watched.look());
+    const all = watch(copy);
+    const allMs = medianMs(() => all.look({ sure: true }));
+    const readMs = medianMs(() => readFileSync('/proc/self/net/tcp'));
+    // Where a port comes again, its former connection has left TIME_WAIT.
+    tell({ isFull: inTimeWait > 4_000, isCheap: [lookMs < readMs / 5, allMs < readMs / 2] });`);
+    expect(told).toEqual({ isFull: true, isCheap: [true, true] });
+  },
+);
+
 testNeeding(['netns', 'mptcp'])('the queue of an MPTCP listener is seen by what is in it', async () => {
   const told = await play(
     `
