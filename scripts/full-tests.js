@@ -9,7 +9,9 @@ import { relative } from 'node:path';
 const LENGTHS = {
   HOLDFAST_TEST_RELOADS: '200',
   HOLDFAST_TEST_BAD_RELOADS: '50',
+  HOLDFAST_TEST_RELOAD_RATE: '2000',
   HOLDFAST_TEST_KILLS: '20',
+  HOLDFAST_TEST_STANDBY_RATE: '500',
   HOLDFAST_TEST_KEEPER_KILLS: '20',
   HOLDFAST_TEST_STOPS: '20',
   HOLDFAST_TEST_STARTS: '20',
@@ -34,6 +36,8 @@ const FILES = [
     'lifecycle.property',
     'servers',
     'adoption',
+    'standby',
+    'service-manager.cli',
     'stop',
     'traps-access',
     'miniature',

@@ -147,6 +147,12 @@ export class Generations {
     return this.#active;
   }
 
+  /** The sockets by which the old generation still serves addresses that the active one has not taken. */
+  get late(): readonly HeldSocket[] {
+    const old = this.#old;
+    return old === undefined ? [] : this.#late.flatMap((place) => old.held.at(place));
+  }
+
   get stage(): Turnover['stage'] {
     return this.#turnover.stage;
   }

@@ -275,7 +275,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
    */
   async reload(options: ReloadOptions = {}): Promise<ReloadOutcome> {
     this.#mustServe('a reload');
-    return this.#generations.reload(options);
+    return this.#known(await this.#generations.reload(options));
   }
 
   /**
@@ -284,7 +284,13 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
    */
   async rollback(): Promise<ReloadOutcome> {
     this.#mustServe('a rollback');
-    return this.#generations.rollback();
+    return this.#known(await this.#generations.rollback());
+  }
+
+  /** Whoever comes after us knows what we answer: it would go back to the generation before. */
+  #known(outcome: ReloadOutcome): ReloadOutcome {
+    this.#flush();
+    return outcome;
   }
 
   /** Stops every process of the server where it is (SIGSTOP). Connections wait, those that are open as well as new ones. */
@@ -994,11 +1000,11 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   /** What is to outlive this process: the notifiers, and the sockets that new connections go to. */
   #outliving(): readonly HeldFile[] {
-    const { active, stage } = this.#generations;
+    const { active, late, stage } = this.#generations;
     // With PID 1 the kernel ends all others of its namespace.
     if (!this.#mayCopy || process.pid === 1 || stage === 'stopping' || this.#isOver) return [];
     const notifiers = (this.#traps?.fds ?? []).map((fd) => ({ fd, key: `notifier ${fd}` }));
-    const sockets = active.held.all().filter(({ confirmed }) => confirmed);
+    const sockets = [...active.held.all(), ...late].filter(({ confirmed }) => confirmed);
     return [...notifiers, ...sockets.map((held) => ({ fd: held.fd, key: fileKey(held) }))];
   }
 

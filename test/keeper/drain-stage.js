@@ -3,6 +3,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { connect as connectHttp2 } from 'node:http2';
 import { connect as connectPlain } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectSecure } from 'node:tls';
@@ -37,9 +38,15 @@ export function addressAt(host, port = PORT) {
 }
 
 /** Starts a copy of test/servers/told.js on a listening socket of this process. */
-export async function startCopy({ secure = false, host = '127.0.0.1', fd = listener({ host }) } = {}) {
+export async function startCopy({
+  secure = false,
+  http2 = false,
+  host = '127.0.0.1',
+  fd = listener({ host }),
+} = {}) {
   const program = fileURLToPath(new URL('../servers/told.js', import.meta.url));
-  const child = spawn(process.execPath, [program, '4', ...(secure ? ['--tls'] : [])], {
+  const options = [...(secure ? ['--tls'] : []), ...(http2 ? ['--http2'] : [])];
+  const child = spawn(process.execPath, [program, '4', ...options], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc', fd],
   });
   const requests = [];
@@ -48,6 +55,7 @@ export async function startCopy({ secure = false, host = '127.0.0.1', fd = liste
   await until('the copy listens', () => requests.length === 1);
   return {
     secure,
+    http2,
     host,
     requests,
     pid: child.pid,
@@ -91,9 +99,14 @@ function optionsFor({ listeners, ports, inodes }) {
 }
 
 /** A client that sends what it is told to, and keeps what it gets. */
-export async function connect({ secure = false, host = '127.0.0.1' } = {}) {
+export async function connect({ secure = false, http2 = false, host = '127.0.0.1' } = {}) {
   const socket = secure
-    ? connectSecure({ host, port: PORT, rejectUnauthorized: false })
+    ? connectSecure({
+        host,
+        port: PORT,
+        rejectUnauthorized: false,
+        ALPNProtocols: [http2 ? 'h2' : 'http/1.1'],
+      })
     : connectPlain({ host, port: PORT, noDelay: true });
   const client = {
     socket,
@@ -121,6 +134,58 @@ export async function connect({ secure = false, host = '127.0.0.1' } = {}) {
   socket.on('error', () => undefined);
   await once(socket, secure ? 'secureConnect' : 'connect');
   return client;
+}
+
+/** A client of HTTP/2 whose windows no answer fills: it asks for no more of one unless a test has it do so. */
+export async function connectOverHttp2({ secure, host }) {
+  const session = connectHttp2(`${secure ? 'https' : 'http'}://${host}:${PORT}`, {
+    rejectUnauthorized: false,
+    settings: { initialWindowSize: WINDOW },
+  });
+  session.on('error', () => undefined);
+  await Promise.all([once(session, 'connect'), once(session, 'remoteSettings')]);
+  session.setLocalWindowSize(WINDOW);
+  const { socket } = session;
+  const client = {
+    session,
+    socket: { localPort: socket.localPort },
+    /** A request whose body is not sent yet, and what has come of its answer. */
+    begin: (url, headers = {}, options) => {
+      const stream = session.request({ ':path': url, ...headers }, options);
+      const request = { stream, text: '', length: 0 };
+      stream.on('error', () => undefined);
+      stream.on('data', (bytes) => {
+        request.length += bytes.length;
+        if (request.text.length < 10_000) request.text += bytes.toString('latin1');
+      });
+      return request;
+    },
+    ask: async (url, pattern) => {
+      const request = client.begin(url);
+      await until(`${pattern}`, () => pattern.test(request.text));
+      return request;
+    },
+    ping: () => new Promise((resolve) => session.ping(resolve)),
+  };
+  // An answer comes after all that the two have settled between them.
+  await client.ask('/', /ok$/);
+  await client.ping();
+  return client;
+}
+
+const WINDOW = 100 << 20;
+
+/** A client that has become one of a WebSocket. */
+export async function connectWebSocket(copy) {
+  const client = await connect(copy);
+  client.send('GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+  await client.got(/ 101 [\s\S]*\r\n\r\n$/);
+  const frame = (opcode, text) => {
+    // Masked by zeros, which leaves the text as it is.
+    client.send(Buffer.from([0x80 | opcode, 0x80 | text.length, 0, 0, 0, 0, ...Buffer.from(text)]));
+    return until(`the frame: ${text}`, () => copy.requests.includes(text));
+  };
+  return Object.assign(client, { say: (text) => frame(1, text), ping: (text) => frame(9, text) });
 }
 
 export function get(url) {

@@ -9,7 +9,8 @@ function play(scene: string, modules: readonly string[] = []): Promise<unknown> 
   return inside(
     ['socket-calls', 'sock-diag', ...modules],
     `
-    const { connect, connection, drained, get, listener, ownCopy, post, startCopy } = await import(${stage});
+    const { connect, connectOverHttp2, connectWebSocket, connection, drained, get, listener } = await import(${stage});
+    const { ownCopy, post, startCopy } = await import(${stage});
     const { stateAfterQuiet, stateOf, statesOf, until, watch, PORT } = await import(${stage});
     ${scene}`,
   );
@@ -139,21 +140,138 @@ const ROWS: readonly Row[] = [
   },
 ];
 
-for (const { situation, scene, state, finish = '', over } of ROWS) {
-  for (const protocol of over === undefined ? ['http', 'https'] : [over]) {
-    testNeeding('netns')(`trap 6: ${protocol}: ${situation}: ${state}`, async () => {
-      const told = await play(`
-        const copy = await startCopy({ secure: ${protocol === 'https'} });
-        const watched = watch(copy);
-        const look = () => watched.look({ sure: true });
-        const client = await connect(copy);
-        ${scene}
-        const state = await stateAfterQuiet(watched, copy, client);
-        ${finish}
-        tell({ state, outcome: await drained(copy) });`);
-      expect(told).toMatchObject({ state, outcome: { drained: true, owed: 0 } });
-    });
+for (const row of ROWS) {
+  const { over } = row;
+  for (const protocol of over === undefined ? (['http', 'https'] as const) : [over]) {
+    testRow(protocol, row, 'connect', { secure: protocol === 'https' });
   }
+}
+
+const HELD_STREAM = `
+      copy.tell();
+      await until('the answer', () => held.text === 'held');`;
+
+/** Requests have been answered on each of these connections. */
+const HTTP2_ROWS: readonly Row[] = [
+  { situation: 'kept alive after an answer', scene: `await client.ask('/', /ok$/);`, state: 'idle' },
+  { situation: 'after a ping', scene: `await client.ping();`, state: 'idle' },
+  {
+    situation: 'after a big answer',
+    scene: `
+      const big = client.begin('/big');
+      await until('all of it', () => big.length === 32 << 20);`,
+    state: 'idle',
+  },
+  {
+    situation: 'a stream that pauses',
+    scene: `
+      await client.ask('/events', /event\\n/);`,
+    state: 'idle',
+  },
+  {
+    situation: 'a big answer that the client takes no more of',
+    scene: `
+      await new Promise((resolve) => client.session.settings({ initialWindowSize: 65_535 }, resolve));
+      await client.ping();
+      const big = client.begin('/big');
+      big.stream.pause();
+      await until('the request', () => copy.requests.includes('/big'));`,
+    state: 'idle',
+    finish: `
+      big.stream.resume();
+      await until('all of it', () => big.length === 32 << 20);
+      await client.ping();`,
+  },
+  {
+    situation: 'a slow request',
+    scene: `
+      look();
+      const held = client.begin('/held');
+      await until('the request', () => copy.requests.includes('/held'));`,
+    state: 'owed: unanswered',
+    finish: HELD_STREAM,
+  },
+  {
+    situation: 'an upload that pauses',
+    scene: `
+      look();
+      const upload = client.begin('/', { ':method': 'POST' }, { endStream: false });
+      upload.stream.write('x'.repeat(50));`,
+    state: 'owed: unanswered',
+    finish: `
+      upload.stream.end('x'.repeat(50));
+      await until('the answer', () => upload.text === 'got 100');`,
+  },
+  {
+    situation: 'a window that the client widens, which asks for no answer',
+    scene: `
+      look();
+      client.session.setLocalWindowSize(200 << 20);`,
+    state: 'owed: unanswered',
+    finish: `await client.ping();`,
+  },
+];
+
+for (const row of HTTP2_ROWS) {
+  for (const secure of [false, true]) {
+    testRow(secure ? 'http2 over TLS' : 'http2', row, 'connectOverHttp2', { secure, http2: true });
+  }
+}
+
+const WEBSOCKET_ROWS: readonly Row[] = [
+  { situation: 'nothing said yet', scene: '', state: 'idle' },
+  {
+    situation: 'after an echo',
+    scene: `
+      await client.say('echo');
+      await client.got(/echo$/);`,
+    state: 'idle',
+  },
+  {
+    situation: 'after a ping',
+    scene: `
+      await client.ping('ping');
+      await client.got(/ping$/);`,
+    state: 'idle',
+  },
+  {
+    situation: 'a message that asks for no answer, until the time is over',
+    scene: `
+      look();
+      await client.say('telemetry');`,
+    state: 'owed: unanswered',
+    finish: `
+      const { drained: isDrained, owed } = await drained(copy, { timeoutMs: 200 });
+      if (isDrained || owed !== 1) throw new Error('it is not waited for');
+      await client.say('echo');
+      await client.got(/echo$/);`,
+  },
+];
+
+for (const row of WEBSOCKET_ROWS) {
+  for (const secure of [false, true]) {
+    testRow(secure ? 'WebSocket over TLS' : 'WebSocket', row, 'connectWebSocket', { secure });
+  }
+}
+
+function testRow(
+  protocol: string,
+  { situation, scene, state, finish = '' }: Row,
+  connect: 'connect' | 'connectOverHttp2' | 'connectWebSocket',
+  copy: { readonly secure: boolean; readonly http2?: boolean },
+): void {
+  testNeeding('netns')(`trap 6: ${protocol}: ${situation}: ${state}`, async () => {
+    const told = await play(`
+      const copy = await startCopy(${JSON.stringify(copy)});
+      const watched = watch(copy);
+      const look = () => watched.look({ sure: true });
+      const client = await ${connect}(copy);
+      ${scene}
+      const state = await stateAfterQuiet(watched, copy, client);
+      ${finish}
+      tell({ state, outcome: await drained(copy) });`);
+    expect(told).toMatchObject({ state, outcome: { drained: true, owed: 0 } });
+  });
 }
 
 testNeeding('netns')(
@@ -218,6 +336,38 @@ testNeeding('netns')(
       { isOver: false, waiting: 1 },
       { isOver: true, waiting: 0 },
     ]);
+  },
+);
+
+testNeeding('netns')(
+  'trap 5.5: while thousands of connections are in TIME_WAIT a look takes a fraction of what reading all sockets takes',
+  async () => {
+    const told = await play(`
+    const { readFileSync } = await import('node:fs');
+    const copy = ownCopy();
+    for (let count = 0; count < 5_000; count++) {
+      // Who closes first keeps TIME_WAIT.
+      const { client, child } = connection(copy.listeners()[0]);
+      kernel.closeFd(child);
+      kernel.closeFd(client);
+    }
+    const inTimeWait = kernel.tcpSockets(['TIME_WAIT'], PORT).length;
+    const medianMs = (work) => {
+      const times = Array.from({ length: 15 }, () => {
+        const beginMs = performance.now();
+        work();
+        return performance.now() - beginMs;
+      });
+      return times.sort((one, other) => one - other)[7];
+    };
+    const watched = watch(copy, { wait: 'queue' });
+    const lookMs = medianMs(() => watched.look());
+    const all = watch(copy);
+    const allMs = medianMs(() => all.look({ sure: true }));
+    const readMs = medianMs(() => readFileSync('/proc/self/net/tcp'));
+    // Where a port comes again, its former connection has left TIME_WAIT.
+    tell({ isFull: inTimeWait > 4_000, isCheap: [lookMs < readMs / 5, allMs < readMs / 2] });`);
+    expect(told).toEqual({ isFull: true, isCheap: [true, true] });
   },
 );
 

@@ -1,5 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { startKeeper } from '../support/keeper.js';
+import { type RunningKeeper, startKeeper } from '../support/keeper.js';
 import { startLoad } from '../support/load.js';
 import { freePort } from '../support/ports.js';
 import { isAlive, listeners } from '../support/proc.js';
@@ -16,6 +17,15 @@ const LATE_MS = 2_000;
 interface Listens {
   readonly port: number;
   readonly afterMs?: number;
+}
+
+/** A server in Node that listens on one port at once, and on the other when it gets SIGUSR2. */
+function listensWhenTold(first: number, second: number): string[] {
+  const code = `
+    const server = () => require('node:http').createServer((q, r) => r.end('pid ' + process.pid + '\\n'));
+    process.on('SIGUSR2', () => server().listen(${second}, '127.0.0.1'));
+    server().listen(${first}, '127.0.0.1');`;
+  return [process.execPath, '-e', code];
 }
 
 /** A server in Node that listens on each of the ports after its time. */
@@ -111,3 +121,68 @@ test('--new-addresses: a rollback has the old one serve all its addresses again'
   expect([await outcomeOf(kept), await outcomeOf(gone)]).toEqual([former, former]);
   await expectNothingFailed(load.stop());
 });
+
+/** What happens to a server that has still to take an address, by the time when the next keeper lives. */
+const MEANWHILE: Readonly<Record<string, (next: number, former: number) => Promise<void>>> = {
+  'the next keeper sees it take the address': async () => undefined,
+  'it takes the address while no keeper lives': async (next) => {
+    process.kill(next, 'SIGUSR2');
+    await until('a bind that waits', () => /^(49|200) /.test(readFileSync(`/proc/${next}/syscall`, 'utf8')));
+  },
+  'the old one dies while no keeper lives': async (_, former) => {
+    process.kill(former, 'SIGKILL');
+    await until('its end', () => !isAlive(former));
+  },
+};
+
+for (const [what, happens] of Object.entries(MEANWHILE)) {
+  test(`--new-addresses: the keeper is killed while an address is still to be taken: ${what}, and nobody is refused`, async () => {
+    const [kept, gone, fresh] = [await freePort(), await freePort(), await freePort()];
+    const { command, become } = changingCommand(listensOn({ port: kept }, { port: gone }));
+    const first = startKeeper(command, { flags: FLAGS });
+    await first.holding(2);
+    const former = first.worker();
+    const load = startLoad({ port: kept, ratePerSecond: 50 });
+    await until('answers', () => load.counts().ok > 5);
+    become(listensWhenTold(fresh, kept));
+    expect((await first.ask('reload', '--new-addresses', first.name)).exit.code).toBe(0);
+    const next = first.worker();
+    expect(await outcomeOf(kept)).toBe(former);
+    const keeper = await restarted(first, command, () => happens(next, former));
+    expect(keeper.worker()).toBe(next);
+    const { ok } = load.counts();
+    if (isAlive(former)) await until('more answers', () => load.counts().ok > ok + 5);
+    if (!what.startsWith('it takes')) process.kill(next, 'SIGUSR2');
+    await until('the new one on the kept port', async () => (await outcomeOf(kept)) === next);
+    await settled(keeper);
+    expect(isAlive(former)).toBe(false);
+    // The clients of one that has died wait for a while.
+    if (!what.startsWith('the old one dies')) expect(await outcomeOf(gone)).toBe('ECONNREFUSED');
+    const { refused, hung, skipped, ...result } = await load.stop();
+    expect({ refused, hung, skipped }).toEqual({ refused: 0, hung: 0, skipped: 0 });
+    // Only a server that is killed may lose what it was answering.
+    if (!what.startsWith('the old one dies')) expect(result.ok).toBe(result.sent);
+    expect([await outcomeOf(kept), await outcomeOf(fresh)]).toEqual([next, next]);
+    expect([listeners(kept), listeners(fresh)].map(({ length }) => length)).toEqual([1, 1]);
+    // Both are held by the next keeper.
+    await keeper.crash();
+    const [onFresh, onKept] = await Promise.all(
+      [fresh, kept].map((port) => outcomeOf(port, { timeoutMs: 500 })),
+    );
+    expect([onFresh, onKept]).not.toContain('ECONNREFUSED');
+  });
+}
+
+/** Kills the keeper, and starts another one when what is to happen meanwhile has happened. */
+async function restarted(
+  first: RunningKeeper,
+  command: readonly string[],
+  meanwhile: () => Promise<void>,
+): Promise<RunningKeeper> {
+  first.process.kill('SIGKILL');
+  await first.process.end();
+  await meanwhile();
+  const keeper = startKeeper(command, { flags: FLAGS, beside: first });
+  await keeper.process.line(/took over/);
+  return keeper;
+}

@@ -7,8 +7,8 @@ import { descendantsOf, isHolder, listeners } from '../support/proc.js';
 import type { TestServer } from '../support/servers.js';
 import { until } from '../support/wait.js';
 
-const RELOADS = Number(process.env.HOLDFAST_TEST_RELOADS ?? 20);
-const RATE_PER_SECOND = 200;
+export const RELOADS: number = Number(process.env.HOLDFAST_TEST_RELOADS ?? 20);
+export const RATE_PER_SECOND = 200;
 /** The keeper gives a former generation 30 s for what it has, and 10 s for its end. */
 const DRAINED_MS = 45_000;
 

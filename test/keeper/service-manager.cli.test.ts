@@ -15,7 +15,7 @@ import { until } from '../support/wait.js';
 import { answersAll } from './answers.js';
 import { expectNothingFailed, reloaded, settled } from './reloads.js';
 
-const KILLS = 5;
+const KILLS = Number(process.env.HOLDFAST_TEST_KEEPER_KILLS ?? 5);
 const RATE_PER_SECOND = 200;
 
 test('the service manager is told of the start, a reload and the stop, and keeps one socket throughout', async () => {
@@ -112,60 +112,68 @@ test('the watchdog is told again and again that the keeper works, by the process
   expect(other.messages.flat()).not.toContain('WATCHDOG=1');
 });
 
-test(`of clients that come steadily, ${KILLS} kills of keeper and server at once refuse none and leave none waiting`, async () => {
-  const systemd = startSystemd();
-  const port = await freePort();
-  let keeper = systemd.startKeeper(nodeHttp.command(port));
-  await keeper.holding();
-  const inode = listeningInode(port);
-  const beforeMs = performance.now();
-  const load = startLoad({ port, ratePerSecond: RATE_PER_SECOND });
-  const afterMs = performance.now();
-  const kills: { readonly earliestMs: number; readonly latestMs: number }[] = [];
-  for (let kill = 0; kill < KILLS; kill++) {
-    await answersAll(load);
-    const killMs = performance.now();
-    await killAll(keeper);
-    kills.push({ earliestMs: killMs - afterMs, latestMs: performance.now() - beforeMs });
-    keeper = systemd.startKeeper(nodeHttp.command(port), { beside: keeper });
+test(
+  `of clients that come steadily, ${KILLS} kills of keeper and server at once refuse none and leave none waiting`,
+  async () => {
+    const systemd = startSystemd();
+    const port = await freePort();
+    let keeper = systemd.startKeeper(nodeHttp.command(port));
     await keeper.holding();
-    expect(listeningInode(port)).toBe(inode);
-  }
-  await answersAll(load);
-  // What came back from the store is held as before, and can be taken over from.
-  await reloaded(keeper);
-  await settled(keeper);
-  const { refused, hung, skipped, other, failures, ok, sent } = await load.stop();
-  expect({ refused, hung, skipped, other }).toEqual({ refused: 0, hung: 0, skipped: 0, other: 0 });
-  // Only what a killed server was answering.
-  const isOfKill = ({ startedAtMs, endedAtMs }: LoadFailure): boolean =>
-    kills.some(({ earliestMs, latestMs }) => startedAtMs <= latestMs && endedAtMs >= earliestMs);
-  expect(failures.filter((failure) => !isOfKill(failure))).toEqual([]);
-  expect(ok).toBe(sent - failures.length);
-}, 120_000);
+    const inode = listeningInode(port);
+    const beforeMs = performance.now();
+    const load = startLoad({ port, ratePerSecond: RATE_PER_SECOND });
+    const afterMs = performance.now();
+    const kills: { readonly earliestMs: number; readonly latestMs: number }[] = [];
+    for (let kill = 0; kill < KILLS; kill++) {
+      await answersAll(load);
+      const killMs = performance.now();
+      await killAll(keeper);
+      kills.push({ earliestMs: killMs - afterMs, latestMs: performance.now() - beforeMs });
+      keeper = systemd.startKeeper(nodeHttp.command(port), { beside: keeper });
+      await keeper.holding();
+      expect(listeningInode(port)).toBe(inode);
+    }
+    await answersAll(load);
+    // What came back from the store is held as before, and can be taken over from.
+    await reloaded(keeper);
+    await settled(keeper);
+    const { refused, hung, skipped, other, failures, ok, sent } = await load.stop();
+    expect({ refused, hung, skipped, other }).toEqual({ refused: 0, hung: 0, skipped: 0, other: 0 });
+    // Only what a killed server was answering.
+    const isOfKill = ({ startedAtMs, endedAtMs }: LoadFailure): boolean =>
+      kills.some(({ earliestMs, latestMs }) => startedAtMs <= latestMs && endedAtMs >= earliestMs);
+    expect(failures.filter((failure) => !isOfKill(failure))).toEqual([]);
+    expect(ok).toBe(sent - failures.length);
+  },
+  60_000 + KILLS * 12_000,
+);
 
-test('the keeper alone is killed, and the next one goes on with the server, whatever the store has', async () => {
-  const systemd = startSystemd();
-  const port = await freePort();
-  let keeper = systemd.startKeeper(nodeHttp.command(port), { name: 'alone' });
-  await keeper.holding();
-  await systemd.told(/^READY=1$/);
-  const worker = keeper.worker();
-  const load = startLoad({ port, ratePerSecond: 200 });
-  for (let kill = 1; kill <= KILLS; kill++) {
-    await until('answers', () => load.counts().ok > 20 * kill);
-    keeper.process.kill('SIGKILL');
-    await keeper.process.end();
-    keeper = systemd.startKeeper(nodeHttp.command(port), { beside: keeper, name: 'alone' });
-    await systemd.told(/^READY=1$/, kill);
-    expect(keeper.worker()).toBe(worker);
+test(
+  'the keeper alone is killed, and the next one goes on with the server, whatever the store has',
+  async () => {
+    const systemd = startSystemd();
+    const port = await freePort();
+    let keeper = systemd.startKeeper(nodeHttp.command(port), { name: 'alone' });
+    await keeper.holding();
+    await systemd.told(/^READY=1$/);
+    const worker = keeper.worker();
+    const load = startLoad({ port, ratePerSecond: 200 });
+    for (let kill = 1; kill <= KILLS; kill++) {
+      await until('answers', () => load.counts().ok > 20 * kill);
+      keeper.process.kill('SIGKILL');
+      await keeper.process.end();
+      keeper = systemd.startKeeper(nodeHttp.command(port), { beside: keeper, name: 'alone' });
+      await systemd.told(/^READY=1$/, kill);
+      expect(keeper.worker()).toBe(worker);
+      expect(systemd.stored()).toHaveLength(1);
+    }
+    await reloaded(keeper);
+    await settled(keeper);
     expect(systemd.stored()).toHaveLength(1);
-  }
-  await reloaded(keeper);
-  await settled(keeper);
-  expect(systemd.stored()).toHaveLength(1);
-  await expectNothingFailed(load.stop());
-}, 60_000);
+    await expectNothingFailed(load.stop());
+  },
+  30_000 + KILLS * 6_000,
+);
 
 test('killed while a former generation drains, the keeper comes back with the socket of the new one alone', async () => {
   const systemd = startSystemd();

@@ -7,34 +7,45 @@ import { freePort } from '../support/ports.js';
 import { isAlive, listeners } from '../support/proc.js';
 import { goHttp, javaHttp, nodeHttp, pythonHttp, staticHttp, type TestServer } from '../support/servers.js';
 import { until } from '../support/wait.js';
+import { answersAll } from './answers.js';
 import { outcomeOf } from './clients.js';
 import { ANSWER, IMPORTS, python } from './programs.js';
 import { expectNothingFailed, reloaded, settled } from './reloads.js';
 
-const KILLS = 5;
+const KILLS = Number(process.env.HOLDFAST_TEST_KILLS ?? 5);
+const RATE_PER_SECOND = Number(process.env.HOLDFAST_TEST_STANDBY_RATE ?? 200);
 const BOOT_MS = 1_000;
 
-test(`a server that needs ${BOOT_MS} ms to start: a standby serves long before, ${KILLS} times`, async () => {
-  const port = await freePort();
-  const keeper = await startStandby(nodeHttp, port, ['--boot', `${BOOT_MS}`, '--delay', '5']);
-  for (let kill = 0; kill < KILLS; kill++) {
-    const load = startLoad({ port, ratePerSecond: 200 });
-    await until('answers', () => load.counts().ok > 50);
-    const { worker, parked } = pids(keeper);
-    process.kill(worker, 'SIGKILL');
-    await keeper.untilState('the standby serves', (state) => state.workers[0]?.pid === parked);
-    const before = load.counts().ok;
-    await until('more answers', () => load.counts().ok > before + 50);
-    // What waits next needs as long to start as whoever comes after a crash without a standby.
-    await isParked(keeper);
-    const nextAt = Date.now();
-    const { refused, hung, processes, startedAt } = await load.stop();
-    expect({ refused, hung }).toEqual({ refused: 0, hung: 0 });
-    const first = processes.find(({ pid }) => pid === parked)?.firstAtMs ?? Number.POSITIVE_INFINITY;
-    expect(startedAt + first).toBeLessThan(nextAt - BOOT_MS / 2);
-    expect(listeners(port)).toHaveLength(1);
-  }
-}, 90_000);
+test(
+  `a server that needs ${BOOT_MS} ms to start: of ${RATE_PER_SECOND} new connections per second ${KILLS} kills refuse none, and a standby serves long before`,
+  async () => {
+    const port = await freePort();
+    const keeper = await startStandby(nodeHttp, port, ['--boot', `${BOOT_MS}`, '--delay', '5']);
+    const gapsMs: number[] = [];
+    for (let kill = 0; kill < KILLS; kill++) {
+      const load = startLoad({ port, ratePerSecond: RATE_PER_SECOND });
+      await answersAll(load);
+      const { worker, parked } = pids(keeper);
+      process.kill(worker, 'SIGKILL');
+      await keeper.untilState('the standby serves', (state) => state.workers[0]?.pid === parked);
+      await answersAll(load);
+      // What waits next needs as long to start as whoever comes after a crash without a standby.
+      await isParked(keeper);
+      const nextAt = Date.now();
+      const { refused, hung, processes, startedAt, longestGapMs } = await load.stop();
+      expect({ refused, hung }).toEqual({ refused: 0, hung: 0 });
+      const first = processes.find(({ pid }) => pid === parked)?.firstAtMs ?? Number.POSITIVE_INFINITY;
+      expect(startedAt + first).toBeLessThan(nextAt - BOOT_MS / 2);
+      expect(listeners(port)).toHaveLength(1);
+      gapsMs.push(longestGapMs);
+    }
+    const medianMs = gapsMs.sort((one, other) => one - other)[Math.floor(KILLS / 2)];
+    console.log(`longest time without an answer, median of ${KILLS} kills: ${medianMs?.toFixed(1)} ms`);
+    // Without a standby it is as long as a start. A busy machine may be slow for a while by itself.
+    expect(medianMs).toBeLessThan(BOOT_MS / 2);
+  },
+  60_000 + KILLS * 15_000,
+);
 
 for (const server of [nodeHttp, pythonHttp, goHttp, javaHttp, staticHttp]) {
   testNeeding(server.needs)(`${server.name}: a standby waits in its listen and takes over`, async () => {

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
@@ -325,6 +327,34 @@ test('what pause and resume have answered is so for the next keeper, when one is
   }
   await keeper.crash();
   await keeper.process.line(/is served again/);
+});
+
+test('what a reload and a rollback have answered is so for the next keeper, when one is killed at once', async () => {
+  const port = await freePort();
+  const flags = ['--park', '1h'];
+  let keeper = startKeeper(nodeHttp.command(port), { flags });
+  await keeper.holding();
+  const pids = [keeper.worker()];
+  for (const [command, generation] of [
+    ['reload', 2],
+    ['rollback', 1],
+  ] as const) {
+    // At its socket: a command of ours would take its time to end.
+    const socketPath = join(keeper.env.HOLDFAST_STATE_DIR, 'app.sock');
+    const asked = request({ socketPath, method: 'POST', path: `/${command}` }).end();
+    const [{ statusCode }] = await once(asked, 'response');
+    keeper.process.kill('SIGKILL');
+    expect(statusCode).toBe(200);
+    await keeper.process.end();
+    expect(keeper.state().generation).toBe(generation);
+    pids.push(keeper.worker());
+    keeper = startKeeper(nodeHttp.command(port), { flags, beside: keeper });
+    await keeper.process.line(/took over/);
+    expect(keeper.state().generation).toBe(generation);
+    expect(await bodyOf(port)).toContain(`pid ${pids.at(-1)}`);
+  }
+  expect(pids[2]).toBe(pids[0]);
+  expect(pids[1]).not.toBe(pids[0]);
 });
 
 test('each command names itself when it is refused', async () => {
