@@ -364,9 +364,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const scaled = this.#generations.scale(wanted);
     // Whoever was told so finds it so, also when the keeper is killed at once.
     this.#flush();
-    const outcome = await scaled;
-    this.#stateChanged();
-    return outcome;
+    return this.#known(await scaled);
   }
 
   /** Lets a standby go on from its listen: it serves beside the others, and can be looked into with a debugger. */
