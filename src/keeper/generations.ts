@@ -21,6 +21,7 @@ import { chooseCheckPorts, httpCheck } from './http-check.js';
 import type { WorkerEnd } from './lifecycle.js';
 import { handedAgain } from './listen.js';
 import type { Notice } from './notices.js';
+import { PausableTimer } from './pausable-timer.js';
 import { isSameProgram, type Program } from './program.js';
 import type { Readiness } from './readiness.js';
 import { isServedBy, servedPlaces, unservedPlaces } from './served-places.js';
@@ -78,6 +79,8 @@ export interface GenerationsHost {
   /** Binds the addresses of `--listen` anew. @throws {HoldfastError} as `bindAll` */
   readonly bindAgain: (held: HeldSockets) => Promise<readonly HandedSocket[]>;
   readonly say: (notice: Notice) => void;
+  /** The processes of the server are stopped where they are, and none is started. */
+  readonly isPaused: () => boolean;
   /** The server has ended for good. */
   readonly ended: (exitCode: number) => void;
 }
@@ -103,7 +106,9 @@ export class Generations {
   #waiting: Asked[] = [];
   #failure = '';
   #since = 0;
-  #readyTimer: NodeJS.Timeout | undefined;
+  #readyTimer: PausableTimer | undefined;
+  /** Until a server is ready that is so by running for a while. */
+  #delay: PausableTimer | undefined;
   #readyLooks: NodeJS.Timeout | undefined;
   #drain: AbortController | undefined;
   /** The readiness check that runs. */
@@ -117,7 +122,10 @@ export class Generations {
   #tookOverAt: number | undefined;
   /** Deaths of the active generation since it took over. */
   #deaths = 0;
-  #parkTimer: NodeJS.Timeout | undefined;
+  #parkTimer: PausableTimer | undefined;
+  #pausedAt = 0;
+  /** The active generation died too often while paused. */
+  #isBackDue = false;
   #released: () => void = () => undefined;
   /** The addresses of `--listen` have been let go of for somebody else. */
   #isLetGo = false;
@@ -245,13 +253,42 @@ export class Generations {
     if (generation !== this.#active) return;
     if (this.#turnover.stage === 'starting' && this.#candidate === undefined) this.#fail(endedHow(end));
     if (this.#tookOverAt === undefined) return;
-    if (performance.now() - this.#tookOverAt > PROBATION_MS) return;
+    const nowMs = this.#host.isPaused() ? this.#pausedAt : performance.now();
+    if (nowMs - this.#tookOverAt > PROBATION_MS) return;
     this.#deaths++;
     if (this.#deaths < DEATHS_MAX) return;
     this.#tookOverAt = undefined;
+    if (this.#host.isPaused()) this.#isBackDue = true;
+    else this.#goBack();
+  }
+
+  #goBack(): void {
+    this.#isBackDue = false;
     if (!this.#hasFormer && this.#formerProgram === undefined) return;
-    this.#host.say({ type: 'rolling-back', generation: generation.number, deaths: this.#deaths });
+    this.#host.say({ type: 'rolling-back', generation: this.#active.number, deaths: this.#deaths });
     void this.rollback();
+  }
+
+  /** The processes have been stopped where they are: so is the time that they have. */
+  paused(): void {
+    this.#pausedAt = performance.now();
+    for (const timer of [this.#readyTimer, this.#delay, this.#parkTimer]) timer?.pause();
+    // Nobody would answer it.
+    this.#endHttpCheck();
+  }
+
+  /** They go on. */
+  resumed(): void {
+    const nowMs = performance.now();
+    if (this.#tookOverAt !== undefined) this.#tookOverAt += nowMs - this.#pausedAt;
+    this.#settling = { places: '', sinceMs: nowMs };
+    for (const timer of [this.#readyTimer, this.#delay, this.#parkTimer]) timer?.goOn();
+    // Not at once: a stop has a paused server go on too, and nothing is to be started for that.
+    queueMicrotask(() => {
+      if (this.#turnover.stage === 'stopping') return;
+      if (this.#isBackDue) this.#goBack();
+      this.changed(this.#candidate ?? this.#active);
+    });
   }
 
   /** Stops the server and frees its ports, for somebody else. Settles when they are free. */
@@ -307,7 +344,8 @@ export class Generations {
     if (generation === this.#old || this.#turnover.stage === 'stopping') return;
     this.#addWorkers(generation);
     if (generation === this.#active) this.#takeLate();
-    if (this.#turnover.stage !== 'starting') return;
+    // Of processes that stand still nobody can tell.
+    if (this.#turnover.stage !== 'starting' || this.#host.isPaused()) return;
     const starting = this.#candidate ?? this.#active;
     if (generation !== starting || !this.#listens(starting)) return;
     const { readiness } = this.#policy;
@@ -320,16 +358,20 @@ export class Generations {
         if (starting.slots.every(({ worker }) => worker?.toldReady)) this.#dispatch({ type: 'ready' });
         return;
       case 'delay':
-        this.#checkOnce(() => sleep(readiness.delayMs, undefined, { ref: false }));
+        this.#delay ??= this.#timer(readiness.delayMs, () => this.#dispatch({ type: 'ready' }));
         return;
       case 'http':
-        this.#checkOnce((signal) => this.#askOver(starting, readiness, signal));
+        this.#checkHttp((signal) => this.#askOver(starting, readiness, signal));
         return;
     }
   }
 
-  /** Begins a check that takes time, if it has not begun. Its outcome counts as long as the reload goes on. */
-  #checkOnce(check: (signal: AbortSignal) => Promise<unknown>): void {
+  #timer(ms: number, over: () => void): PausableTimer {
+    return new PausableTimer(ms, over, { paused: this.#host.isPaused() });
+  }
+
+  /** Begins the check, if it has not begun. Its outcome counts as long as the reload goes on. */
+  #checkHttp(check: (signal: AbortSignal) => Promise<unknown>): void {
     if (this.#check !== undefined) return;
     const controller = new AbortController();
     this.#check = controller;
@@ -345,7 +387,14 @@ export class Generations {
 
   #endCheck(): void {
     clearInterval(this.#readyLooks);
-    clearTimeout(this.#readyTimer);
+    this.#readyTimer?.clear();
+    this.#delay?.clear();
+    this.#readyTimer = undefined;
+    this.#delay = undefined;
+    this.#endHttpCheck();
+  }
+
+  #endHttpCheck(): void {
     this.#check?.abort();
     this.#check = undefined;
   }
@@ -364,7 +413,7 @@ export class Generations {
     const sourcePorts = chooseCheckPorts(16);
     const serving = starting.predecessor?.held.at(held.place) ?? [];
     this.#host.groups.serve(serving, { held, sourcePorts });
-    const timeoutMs = Math.max(0, this.#since + this.#policy.readyTimeoutMs - performance.now() - ANSWER_MS);
+    const timeoutMs = Math.max(0, (this.#readyTimer?.leftMs ?? 0) - ANSWER_MS);
     try {
       const answer = await httpCheck({
         address: held.place.address,
@@ -411,7 +460,7 @@ export class Generations {
     clearInterval(this.#renewals);
     this.#endCheck();
     this.#drain?.abort();
-    clearTimeout(this.#parkTimer);
+    this.#parkTimer?.clear();
     for (const generation of this.all()) generation.forget();
   }
 
@@ -454,7 +503,7 @@ export class Generations {
         return;
       case 'park-old':
         this.#host.say({ type: 'parked', generation: this.#old?.number ?? 0, forMs: this.#policy.parkMs });
-        this.#parkTimer = setTimeout(() => this.#dispatch({ type: 'park-over' }), this.#policy.parkMs);
+        this.#parkTimer = this.#timer(this.#policy.parkMs, () => this.#dispatch({ type: 'park-over' }));
         return;
       case 'switch-back':
         this.#switchBack();
@@ -465,7 +514,7 @@ export class Generations {
         this.#released();
         return;
       case 'stop-old':
-        clearTimeout(this.#parkTimer);
+        this.#parkTimer?.clear();
         this.#drain?.abort();
         (this.#old ?? this.#active).stop();
         return;
@@ -526,6 +575,7 @@ export class Generations {
   #noteFormer(former: Generation, next: Generation): void {
     const isBack = this.#formerProgram !== undefined && isSameProgram(this.#formerProgram, next.program);
     if (!isSameProgram(former.program, next.program)) this.#formerProgram = former.program;
+    this.#isBackDue = false;
     // What was gone back to is not exchanged for what failed.
     this.#tookOverAt = isBack ? undefined : performance.now();
     this.#deaths = 0;
@@ -539,10 +589,10 @@ export class Generations {
     // Nobody tells that a server which was handed its socket has come to rest.
     this.#readyLooks = setInterval(() => this.changed(this.#candidate ?? this.#active), READY_LOOK_MS);
     const ms = this.#policy.readyTimeoutMs;
-    this.#readyTimer = setTimeout(() => {
+    this.#readyTimer = this.#timer(ms, () => {
       const starting = this.#candidate ?? this.#active;
       this.#fail(`it was not ready after ${ms} ms: ${this.#whyNotReady(starting)}`);
-    }, ms);
+    });
   }
 
   /** The first reason counts. */
@@ -702,7 +752,7 @@ export class Generations {
   #switchBack(): void {
     const [back, failed] = [this.#old, this.#active];
     if (back === undefined) throw new Error('only a generation that lives is gone back to');
-    clearTimeout(this.#parkTimer);
+    this.#parkTimer?.clear();
     this.#drain?.abort();
     this.#late = [];
     failed.former = undefined;
@@ -716,6 +766,7 @@ export class Generations {
     this.#active = back;
     this.#formerProgram = undefined;
     this.#tookOverAt = undefined;
+    this.#isBackDue = false;
     back.tookBack();
     this.#host.say({ type: 'rolled-back', generation: back.number });
     this.#addWorkers(back);

@@ -206,6 +206,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       newGeneration: (number, predecessor, program) => this.#newGeneration(number, predecessor, program),
       bindAgain: (held) => bindAll(this.#options.listen ?? [], held, this.#groups),
       say: (notice) => this.#say(notice),
+      isPaused: () => this.#isPaused,
       ended: (exitCode) => void this.#end(exitCode),
     });
   }
@@ -298,6 +299,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       // What one has forked meanwhile is found by the next look.
       for (const one of running) signalProcess(one, 'SIGSTOP');
     }
+    this.#generations.paused();
     this.#say({ type: 'paused' });
     this.#stateChanged();
   }
@@ -310,6 +312,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     // Nobody could come up meanwhile.
     for (const { attendance } of this.#generations.all()) attendance.goOn();
     for (const go of this.#waitingStarts.splice(0)) go();
+    this.#generations.resumed();
     this.#say({ type: 'resumed' });
     // Whoever was told so finds it so, also when the keeper is killed at once.
     this.#flush();
