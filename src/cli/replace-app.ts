@@ -64,6 +64,8 @@ export async function replaceApp(
           why: 'cannot be replaced, and has lost its keeper; what is left of it goes on without one',
         };
   }
+  const { failed: _, ...proven } = record;
+  if (arrival.how === 'released') writeRecord(proven);
   const { state } = arrival;
   if (state?.phase !== 'serving') return { ok: false, goesOn: true, why: whyNot(arrival, waitMs) };
   const isToChange = reloads || running.failed || concernsServer(changed);
@@ -74,7 +76,6 @@ export async function replaceApp(
       return { ok: false, goesOn: outcome.goesOn, why };
     }
   }
-  const { failed: _, ...proven } = record;
   writeRecord(proven);
   return { ok: true, state: (await stateOf(app.name)) ?? state };
 }
@@ -128,6 +129,8 @@ export function describeApp({ phase, pid, sockets }: KeeperState): string {
 
 export function whyNot(arrival: Arrival, waitMs: number): string {
   if (arrival.how === 'ended') return 'has ended';
+  if (arrival.how === 'released')
+    return `does not serve: its port is released, holdfast take ${arrival.state.name} starts it`;
   const { state } = arrival;
   const phase = state === undefined ? 'its keeper does not answer' : state.phase;
   return `does not serve after ${formatDuration(waitMs)} (${phase}); it goes on`;

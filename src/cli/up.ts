@@ -91,7 +91,7 @@ async function begin(app: App, { file, waitMs }: Given): Promise<boolean> {
       return failed(app.name, `ended with ${await keeper.ended} and never served`, log);
     }
     keeper.child.unref();
-    if (arrival.how === 'late') return failed(app.name, whyNot(arrival, waitMs), log);
+    if (arrival.how !== 'serving') return failed(app.name, whyNot(arrival, waitMs), log);
     return told(`${app.name}: ${describeApp(arrival.state)}`);
   } finally {
     closeSync(log.fd);

@@ -188,6 +188,11 @@ export class Generations {
     this.#workers = workers ?? this.#workers;
   }
 
+  /** What was restored had let go of its port for somebody else, or was about to. Before `goOn`. */
+  stayReleased(): void {
+    this.#turnover = { ...this.#turnover, stage: 'releasing', overlaps: false };
+  }
+
   /** The workers of what was restored are known now: what has been taken over from finishes. */
   goOn(): void {
     const old = this.#old;
@@ -195,7 +200,13 @@ export class Generations {
     if (old.isOver) {
       this.#old = undefined;
       this.#letGo(old);
-    } else {
+    }
+    if (this.#turnover.stage === 'releasing') {
+      this.#active.isServer = true;
+      this.#active.stop();
+      return;
+    }
+    if (!old.isOver) {
       this.#turnover = { ...this.#turnover, stage: 'draining' };
       this.#expectLate(old, this.#active, performance.now());
       void this.#drainOld();
@@ -510,7 +521,8 @@ export class Generations {
         return;
       case 'let-go':
         this.#isLetGo = true;
-        this.#active.held.releaseAll();
+        // A service manager's stay listening there anyway.
+        for (const held of this.#active.held.all()) if (!held.inherited) this.#active.held.release(held);
         this.#released();
         return;
       case 'stop-old':
@@ -558,7 +570,12 @@ export class Generations {
     this.#active = successor;
     this.#limitReadiness();
     const start = async (): Promise<void> => {
-      if (this.#isLetGo) successor.handed = await this.#host.bindAgain(successor.held);
+      const { handed, held } = successor;
+      if (this.#isLetGo)
+        successor.handed = [
+          ...handed.filter((one) => one.inherited && held.has(one.held)),
+          ...(await this.#host.bindAgain(held)),
+        ];
       this.#isLetGo = false;
       await successor.addWorker();
     };
