@@ -61,7 +61,7 @@ export type { Notice, Stranger } from './keeper/notices.js';
 export type { KeepOptions } from './keeper/options.js';
 export type { Program } from './keeper/program.js';
 export type { ServerTarget } from './keeper/running-server.js';
-export type { KeeperState, SocketState, WorkerState } from './keeper/state.js';
+export type { DrainState, KeeperState, SocketState, WorkerState } from './keeper/state.js';
 export type { Batch } from './model/batch.js';
 export type { ConnectFromOptions } from './ports/connect-from.js';
 export type { Destination } from './ports/ends.js';

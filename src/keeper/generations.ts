@@ -26,6 +26,7 @@ import { isSameProgram, type Program } from './program.js';
 import type { Readiness } from './readiness.js';
 import { isServedBy, servedPlaces, unservedPlaces } from './served-places.js';
 import type { Slot } from './slot.js';
+import type { DrainState } from './state.js';
 import { steady, type Turnover, type TurnoverEffect, type TurnoverEvent, turn } from './turnover.js';
 import { drainUnix } from './unix-drain.js';
 
@@ -111,6 +112,9 @@ export class Generations {
   #delay: PausableTimer | undefined;
   #readyLooks: NodeJS.Timeout | undefined;
   #drain: AbortController | undefined;
+  /** What its looks have found, and when it is over. Milliseconds since 1970. */
+  #drainSeen: Pick<DrainState, 'connections' | 'owed'> = UNSEEN;
+  #drainUntil = 0;
   /** The readiness check that runs. */
   #check: AbortController | undefined;
   /** A worker is being started, or a candidate's sockets are being made. */
@@ -157,6 +161,20 @@ export class Generations {
 
   get stage(): Turnover['stage'] {
     return this.#turnover.stage;
+  }
+
+  /** What of the old generation is waited for; null when nothing is. */
+  drainState(): DrainState | null {
+    const old = this.#old;
+    if (old === undefined || this.stage !== 'draining') return null;
+    const shared = old.held.all().filter(({ inode }) => this.#active.held.byInode(inode) !== undefined);
+    return {
+      generation: old.number,
+      ...this.#drainSeen,
+      until: this.#drainUntil,
+      shared: shared.map((held) => describeHeld(held)),
+      late: this.#late.map(({ address }) => formatAddress(address)),
+    };
   }
 
   /** Those that have workers, the active one first. */
@@ -798,6 +816,9 @@ export class Generations {
     }
     this.#drain = new AbortController();
     const { signal } = this.#drain;
+    const { drainWait, drainQuietMs, drainTimeoutMs } = this.#policy;
+    this.#drainSeen = UNSEEN;
+    this.#drainUntil = Date.now() + Math.max(0, this.#lateUntilMs - performance.now()) + drainTimeoutMs;
     if (this.#late.length > 0) {
       try {
         await this.#waitForLate(old, signal);
@@ -813,7 +834,7 @@ export class Generations {
     const ports = sockets.map(({ address }) => (address as InetAddress).port);
     const paths = old.held.all().flatMap(({ address }) => (address.family === 'unix' ? [address.path] : []));
     const inodes = (): ReadonlySet<number> => new Set(old.trees().flatMap((tree) => tree.sockets()));
-    const { drainWait, drainQuietMs, drainTimeoutMs } = this.#policy;
+    this.#drainUntil = Date.now() + drainTimeoutMs;
     try {
       const { drained, connections, durationMs } = await drain({
         listeners: () => sockets.filter((held) => old.held.has(held)).map(({ fd }) => fd),
@@ -823,10 +844,21 @@ export class Generations {
         quietMs: drainQuietMs,
         timeoutMs: drainTimeoutMs,
         signal,
+        onLook: ({ waiting, open, owed }) => {
+          this.#drainSeen = { connections: waiting + open, owed: waiting + owed };
+        },
       });
       // Servers that drain by themselves do it there too.
       const timeoutMs = drainTimeoutMs - durationMs;
-      const left = drainWait === 'queue' ? 0 : await drainUnix({ paths, inodes, timeoutMs, signal });
+      const left =
+        drainWait === 'queue'
+          ? 0
+          : await drainUnix({
+              ...{ paths, inodes, timeoutMs, signal },
+              onLook: (open) => {
+                this.#drainSeen = { connections: connections + open, owed: null };
+              },
+            });
       this.#host.say({
         type: 'drained',
         generation: old.number,
@@ -880,6 +912,7 @@ export class Generations {
   }
 }
 
+const UNSEEN = { connections: null, owed: null };
 const RENEWAL_LOOK_MS = 5_000;
 /** How long a new generation is gone back from when it dies so many times. */
 const PROBATION_MS = 30_000;

@@ -250,6 +250,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       phase: this.#phase(),
       generation: active.number,
       reload: this.#generations.stage,
+      drain: this.#generations.drainState(),
       paused: this.#isPaused,
       starts: this.#starts,
       restarts: this.#monitor.restarts,
