@@ -4,6 +4,7 @@ export class PausableTimer {
   #leftMs: number;
   #sinceMs = 0;
   #timer: NodeJS.Timeout | undefined;
+  #isOver = false;
 
   constructor(ms: number, over: () => void, { paused }: { readonly paused: boolean }) {
     this.#leftMs = ms;
@@ -19,17 +20,22 @@ export class PausableTimer {
 
   pause(): void {
     this.#leftMs = this.leftMs;
-    this.clear();
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 
   goOn(): void {
-    if (this.#timer !== undefined) return;
+    if (this.#isOver || this.#timer !== undefined) return;
     this.#sinceMs = performance.now();
-    this.#timer = setTimeout(this.#over, this.#leftMs);
+    this.#timer = setTimeout(() => {
+      this.#isOver = true;
+      this.#over();
+    }, this.#leftMs);
   }
 
+  /** For good. */
   clear(): void {
+    this.#isOver = true;
     clearTimeout(this.#timer);
-    this.#timer = undefined;
   }
 }

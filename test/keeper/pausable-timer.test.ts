@@ -22,6 +22,10 @@ test('time in which it is paused does not count', () => {
   expect(over).not.toHaveBeenCalled();
   vi.advanceTimersByTime(1);
   expect(over).toHaveBeenCalledTimes(1);
+  timer.pause();
+  timer.goOn();
+  vi.advanceTimersByTime(5_000);
+  expect(over).toHaveBeenCalledTimes(1);
 });
 
 test('one that is made while paused begins when it goes on, and one that is cleared is never over', () => {
@@ -32,6 +36,8 @@ test('one that is made while paused begins when it goes on, and one that is clea
   timer.goOn();
   vi.advanceTimersByTime(999);
   timer.clear();
+  timer.pause();
+  timer.goOn();
   vi.advanceTimersByTime(5_000);
   expect(over).not.toHaveBeenCalled();
 });
