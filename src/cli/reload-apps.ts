@@ -1,8 +1,8 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { type App, readAppsFile } from '../apps/file.js';
 import { errorText, HoldfastError } from '../errors.js';
-import type { ReloadOutcome } from '../keeper/generations.js';
 import { parseListen } from '../keeper/listen-address.js';
+import type { ReloadOutcome } from '../keeper/reload.js';
 import { isAlive } from '../keeper/tree.js';
 import { processStat } from '../kernel/procfs.js';
 import { type AppLog, describeFailure } from './app-log.js';

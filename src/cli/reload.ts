@@ -1,4 +1,4 @@
-import type { ReloadOutcome } from '../keeper/generations.js';
+import type { ReloadOutcome } from '../keeper/reload.js';
 import { formatDuration } from '../model/duration.js';
 import { askNamed, keeperName } from './ask-named.js';
 import {

@@ -2,7 +2,7 @@ import { closeSync } from 'node:fs';
 import type { App } from '../apps/file.js';
 import { changedKeys, concernsServer, fingerprintOf } from '../apps/fingerprint.js';
 import { askKeeper } from '../keeper/control.js';
-import type { ReloadOutcome } from '../keeper/generations.js';
+import type { ReloadOutcome } from '../keeper/reload.js';
 import { type KeeperState, stateFiles } from '../keeper/state.js';
 import { isAlive } from '../keeper/tree.js';
 import { formatDuration } from '../model/duration.js';

@@ -27,7 +27,7 @@ import { yamaIsRelational } from './closed-process.js';
 import { askKeeper, type ControlServer, serveControl } from './control.js';
 import { checkHolder, type Estate, openEstate, workersOf } from './estate.js';
 import { Generation } from './generation.js';
-import { Generations, type ReloadOptions, type ReloadOutcome } from './generations.js';
+import { Generations } from './generations.js';
 import { ReusePortGroups } from './groups.js';
 import { findProgram, handOver } from './hand-over.js';
 import { describeHeld, type HeldSocket, isServed, queueLength, turnAwayClients } from './held.js';
@@ -61,6 +61,7 @@ import {
   type SavedWorker,
 } from './recovery.js';
 import { rehearse } from './rehearsal.js';
+import type { ReloadOptions, ReloadOutcome } from './reload.js';
 import {
   applySetting,
   estateOf,
