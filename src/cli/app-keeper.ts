@@ -54,6 +54,8 @@ export async function startKeeper(
 export type Arrival =
   | { readonly how: 'serving'; readonly state: KeeperState }
   | { readonly how: 'ended' }
+  /** Its port is somebody else's until `holdfast take`. */
+  | { readonly how: 'released'; readonly state: KeeperState }
   /** `state`: undefined while its keeper does not answer. */
   | { readonly how: 'late'; readonly state: KeeperState | undefined };
 
@@ -67,6 +69,7 @@ export async function untilServing(name: string, keeper: ProcessId, waitMs: numb
     // While one keeper takes over from another, the former one answers.
     const isOurs = state?.pid === keeper.pid;
     if (isOurs && state.phase === 'serving' && !UNDECIDED.has(state.reload)) return { how: 'serving', state };
+    if (isOurs && RELEASED.has(state.reload)) return { how: 'released', state };
     if (isLast) return { how: 'late', state: isOurs ? state : undefined };
     await sleep(LOOK_EVERY_MS);
   }
@@ -74,6 +77,8 @@ export async function untilServing(name: string, keeper: ProcessId, waitMs: numb
 
 /** Stages of a reload at which the new generation may still fail. */
 const UNDECIDED: ReadonlySet<KeeperState['reload']> = new Set(['emptying', 'starting', 'discarding']);
+
+const RELEASED: ReadonlySet<KeeperState['reload']> = new Set(['releasing', 'released']);
 
 /** Asks a keeper to stop and waits until it has ended; false when it has not after `timeoutMs`. */
 export async function stopKeeper(name: string, keeper: ProcessId, timeoutMs: number): Promise<boolean> {

@@ -3,6 +3,8 @@ import { stateFiles } from '../keeper/state.js';
 
 /** How much of a log is looked at for its end. */
 const END_BYTES = 8_192;
+/** How many lines of its end are told. */
+const LINES = 10;
 
 /** The log of an app: NAME.log beside its keeper's files. */
 export interface AppLog {
@@ -22,15 +24,22 @@ export function openLog(name: string): AppLog {
 }
 
 /** The last lines that were written since the start. */
-export function endOfLog({ path, start }: AppLog, lines: number): readonly string[] {
+function endOfLog({ path, start }: AppLog): readonly string[] {
   const fd = openSync(path, 'r');
   try {
     const { size } = fstatSync(fd);
     const from = Math.max(start, size - END_BYTES);
     const bytes = Buffer.alloc(Math.max(0, size - from));
     const text = bytes.toString('utf8', 0, readSync(fd, bytes, 0, bytes.length, from)).trimEnd();
-    return text === '' ? [] : text.split('\n').slice(-lines);
+    return text === '' ? [] : text.split('\n').slice(-LINES);
   } finally {
     closeSync(fd);
   }
+}
+
+/** Why an app failed, for stderr; with the end of its log. */
+export function describeFailure(name: string, why: string, log?: AppLog): string {
+  const end = log === undefined ? [] : endOfLog(log);
+  const from = log === undefined || end.length === 0 ? '' : `; the end of ${log.path}:`;
+  return [`holdfast: ${name} ${why}${from}`, ...end.map((line) => `  ${line}`), ''].join('\n');
 }

@@ -13,6 +13,8 @@ export interface AppRecord {
   readonly file: string;
   readonly fingerprint: Fingerprint;
   readonly keeper: ProcessId;
+  /** The `holdfast up --foreground` that reads what it prints. */
+  readonly foreground?: ProcessId;
   /** Its keeper has this definition, and its server may still be that of a former one. */
   readonly failed?: true;
 }
@@ -25,7 +27,7 @@ export function writeRecord(record: AppRecord): void {
 }
 
 /** Removes the record of a keeper that has ended, unless another has been started since. */
-export function removeRecord({ name, keeper }: AppRecord): void {
+export function removeRecord({ name, keeper }: Pick<AppRecord, 'name' | 'keeper'>): void {
   if (readRecord(name)?.keeper.pid === keeper.pid) rmSync(recordPath(name), { force: true });
 }
 
@@ -40,14 +42,20 @@ export function runningApps(file: string): readonly AppRecord[] {
   return running.filter((record) => record !== undefined);
 }
 
+/** The app of that name, if it runs, wherever it came from. */
+export function runningRecord(name: string): AppRecord | undefined {
+  const record = readRecord(name);
+  return record !== undefined && isAlive(record.keeper) ? record : undefined;
+}
+
 /**
  * The app of that name, if it runs and came from that file.
  *
  * @throws {HoldfastError} ERR_HOLDFAST_NAME_TAKEN: a keeper of that name runs that came from elsewhere.
  */
 export function runningApp(name: string, file: string): AppRecord | undefined {
-  const record = readRecord(name);
-  if (record !== undefined && isAlive(record.keeper)) {
+  const record = runningRecord(name);
+  if (record !== undefined) {
     if (record.file === file) return record;
     throw taken(name, `from ${record.file} (pid ${record.keeper.pid})`);
   }

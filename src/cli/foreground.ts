@@ -1,66 +1,101 @@
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { App } from '../apps/file.js';
+import { type App, readAppsFile } from '../apps/file.js';
 import { fingerprintOf } from '../apps/fingerprint.js';
+import { errorText } from '../errors.js';
+import { parseListen } from '../keeper/listen-address.js';
+import { isAlive } from '../keeper/tree.js';
 import { processStat } from '../kernel/procfs.js';
 import { type AppKeeper, startKeeper } from './app-keeper.js';
-import { removeRecord, writeRecord } from './app-record.js';
+import { type AppRecord, removeRecord, runningRecord, writeRecord } from './app-record.js';
+import { changesOf, describeReplaced, replaceApp, whyNotReplaced } from './replace-app.js';
 
 const LAST_WORDS_MS = 1_000;
 /** A line that is longer is passed on in parts. */
 const LINE_MAX = 65_536;
 
+export interface ForegroundOptions {
+  /** As it was named, for messages. */
+  readonly given: string;
+  /** What the apps are known by. */
+  readonly path: string;
+  /** How long an app may take until it serves, when it is replaced. */
+  readonly waitMs: number;
+}
+
+/** An app that runs in the foreground. */
+interface Running {
+  record: AppRecord;
+  keeper: AppKeeper;
+  /** A keeper that is to take over from that one. */
+  next: AppKeeper | undefined;
+  /** Settles when it has, or has failed. */
+  replacing: Promise<void> | undefined;
+}
+
 /**
  * `holdfast up --foreground`: prints what the apps print and ends when all have ended. SIGTERM, SIGINT, and an app that ends
  * with another code than 0 stop all, one after another, the last of the file first; a second signal stops them at once.
- * SIGHUP reloads all where there is no terminal.
+ * SIGHUP, where there is no terminal, reads the file again: apps that have changed in it are replaced, the others are
+ * reloaded.
  */
-export async function foreground(apps: readonly App[], file: string): Promise<void> {
+export async function foreground(apps: readonly App[], options: ForegroundOptions): Promise<void> {
   const width = Math.max(0, ...apps.map(({ name }) => name.length));
-  const running: AppKeeper[] = [];
+  const running: Running[] = [];
+  const output: Promise<void>[] = [];
   let exitCode = 0;
   let isStopping = false;
+  const tell = (text: string): void => {
+    process.stderr.write(`holdfast: ${text}\n`);
+  };
+  const start = async (app: App, replace: boolean): Promise<AppKeeper> => {
+    const keeper = await startKeeper(app, { stdio: ['ignore', 'pipe', 'pipe'], replace });
+    const label = app.name.padEnd(width);
+    output.push(passOn(keeper.child.stdout, label, process.stdout));
+    output.push(passOn(keeper.child.stderr, label, process.stderr));
+    return keeper;
+  };
   const stopAll = async (): Promise<void> => {
     isStopping = true;
-    for (const { child, ended } of [...running].reverse()) {
-      child.kill('SIGTERM');
-      await ended;
+    for (const one of [...running].reverse()) {
+      endApp(one);
+      await ended(one);
     }
   };
   const onSignal = (): void => {
-    if (isStopping) for (const { child } of running) child.kill('SIGTERM');
+    if (isStopping) running.forEach(endApp);
     else void stopAll();
   };
+  const reloads = new Reloads(running, options, { start, tell, isStopping: () => isStopping });
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
   const hasTerminal = processStat('self')?.terminal !== 0;
   process.on('SIGHUP', () => {
     if (hasTerminal) onSignal();
-    else for (const { child } of running) child.kill('SIGHUP');
+    else reloads.ask();
   });
   // A reader that is gone ends nobody: the apps go on, as they would with a full disk.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   const ends: Promise<void>[] = [];
+  const own = { pid: process.pid, startTime: processStat('self')?.startTime ?? 0 };
   for (const app of apps) {
     if (isStopping) break;
-    const keeper = await startKeeper(app, { stdio: ['ignore', 'pipe', 'pipe'] });
-    const { pid, startTime, child } = keeper;
-    running.push(keeper);
-    const record = {
-      version: 1 as const,
+    const keeper = await start(app, false);
+    const { pid, startTime } = keeper;
+    const record: AppRecord = {
+      version: 1,
       name: app.name,
-      file,
+      file: options.path,
       fingerprint: fingerprintOf(app),
       keeper: { pid, startTime },
+      foreground: own,
     };
     writeRecord(record);
-    const output = [
-      passOn(child.stdout, app.name.padEnd(width), process.stdout),
-      passOn(child.stderr, app.name.padEnd(width), process.stderr),
-    ];
+    const one: Running = { record, keeper, next: undefined, replacing: undefined };
+    running.push(one);
     ends.push(
-      keeper.ended.then(async (code) => {
-        removeRecord(record);
+      ended(one).then(async (code) => {
+        removeRecord(one.record);
         if (code !== 0 && exitCode === 0) exitCode = code;
         if (code !== 0 && !isStopping) void stopAll();
         // What a keeper that was killed leaves behind may have the pipes for long.
@@ -68,10 +103,122 @@ export async function foreground(apps: readonly App[], file: string): Promise<vo
       }),
     );
     // A signal that came while it was started has not reached it.
-    if (isStopping) child.kill('SIGTERM');
+    if (isStopping) endApp(one);
   }
   await Promise.all(ends);
   process.exit(exitCode);
+}
+
+function endApp({ keeper, next }: Running): void {
+  keeper.child.kill('SIGTERM');
+  next?.child.kill('SIGTERM');
+}
+
+/** Gives the exit code of the app's last keeper, when no other has taken over from it. */
+async function ended(one: Running): Promise<number> {
+  for (;;) {
+    const { keeper } = one;
+    const code = await keeper.ended;
+    await one.replacing;
+    if (one.keeper === keeper) return code;
+  }
+}
+
+interface ReloadsHost {
+  /** Starts a keeper whose output is passed on. */
+  readonly start: (app: App, replace: boolean) => Promise<AppKeeper>;
+  readonly tell: (text: string) => void;
+  readonly isStopping: () => boolean;
+}
+
+/** Reads the file again when that is asked for, once at a time: what is asked for meanwhile is one more time. */
+class Reloads {
+  readonly #running: readonly Running[];
+  readonly #options: ForegroundOptions;
+  readonly #host: ReloadsHost;
+  #isAsked = false;
+  #isBusy = false;
+
+  constructor(running: readonly Running[], options: ForegroundOptions, host: ReloadsHost) {
+    this.#running = running;
+    this.#options = options;
+    this.#host = host;
+  }
+
+  ask(): void {
+    this.#isAsked = true;
+    if (!this.#isBusy) void this.#reload();
+  }
+
+  async #reload(): Promise<void> {
+    this.#isBusy = true;
+    while (this.#isAsked && !this.#host.isStopping()) {
+      this.#isAsked = false;
+      try {
+        await this.#reloadAll();
+      } catch (error) {
+        this.#host.tell(`not reloaded: ${errorText(error)}`);
+      }
+    }
+    this.#isBusy = false;
+  }
+
+  async #reloadAll(): Promise<void> {
+    const { given } = this.#options;
+    const { apps } = readAppsFile(given, parseListen);
+    const known = new Set(this.#running.map(({ record }) => record.name));
+    for (const { name } of apps)
+      if (!known.has(name)) this.#host.tell(`${name} is not among the apps that run here: not started`);
+    await Promise.all(
+      this.#running.map(async (one) => {
+        const { record, keeper } = one;
+        if (!isAlive(keeper)) return;
+        const app = apps.find(({ name }) => name === record.name);
+        if (app === undefined)
+          this.#host.tell(`${record.name} is no longer in ${given}: reloaded as it runs`);
+        const changed = app === undefined ? undefined : changesOf(app, record);
+        // How that goes the keeper tells.
+        if (app === undefined || changed === undefined) keeper.child.kill('SIGHUP');
+        else await this.#replace(one, app, changed);
+      }),
+    );
+  }
+
+  async #replace(one: Running, app: App, changed: readonly string[]): Promise<void> {
+    let settle = (): void => undefined;
+    one.replacing = new Promise((settled) => {
+      settle = settled;
+    });
+    try {
+      await this.#tryToReplace(one, app, changed);
+    } catch (error) {
+      this.#host.tell(`${app.name}: ${errorText(error)}`);
+    } finally {
+      one.next = undefined;
+      one.replacing = undefined;
+      settle();
+    }
+  }
+
+  async #tryToReplace(one: Running, app: App, changed: readonly string[]): Promise<void> {
+    const refusal = await whyNotReplaced(app.name);
+    if (refusal !== undefined) {
+      this.#host.tell(`not reloaded: ${app.name} has changed, and ${refusal}`);
+      return;
+    }
+    const start = async (): Promise<AppKeeper> => {
+      one.next = await this.#host.start(app, true);
+      if (this.#host.isStopping()) endApp(one);
+      return one.next;
+    };
+    const { waitMs } = this.#options;
+    const replacement = await replaceApp(app, one.record, changed, { start, waitMs, reloads: true });
+    // The former one lives only if the other could not take over from it.
+    if (one.next !== undefined && !isAlive(one.keeper)) one.keeper = one.next;
+    one.record = runningRecord(app.name) ?? one.record;
+    if (replacement.ok) this.#host.tell(`${app.name}: ${describeReplaced(changed, replacement.state)}`);
+    else this.#host.tell(`${app.name} ${replacement.why}`);
+  }
 }
 
 /** Passes lines on with the app's name before each. Settles when no more come. */

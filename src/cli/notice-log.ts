@@ -80,6 +80,8 @@ export function describeNotice(notice: Notice): string {
       return 'the server is paused: its clients wait';
     case 'resumed':
       return 'the server goes on';
+    case 'stays-released':
+      return 'the port stays released, as it was under the former keeper: holdfast take starts the server';
     case 'nothing-listens':
       return `nothing listens yet after ${formatDuration(notice.afterMs)}; a server's port is kept once it listens`;
     case 'stopping':

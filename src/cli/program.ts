@@ -308,7 +308,10 @@ function describeLogs(): Command {
 function describeReload(): Command {
   const reload = command('reload')
     .description('replace the server by a new copy of it, without a failed request')
-    .argument('[name]', "name of the keeper (default: the folder's)")
+    .argument(
+      '[name]',
+      "name of the keeper (default: apps of holdfast.yaml here that run, else the folder's)",
+    )
     .option('--new-addresses', 'the new copy may listen on other addresses')
     .option('--json', 'print JSON; with --on an object for each host, when it is done');
   return onOptions(reload)
@@ -321,7 +324,7 @@ function describeReload(): Command {
     .option('--dry-run', 'only tell which hosts are meant, in which batches')
     .addHelpText(
       'after',
-      `\nExit code: 0 the new copy serves, with --on everywhere; 1 not, and the former one goes on; 2 wrong usage\n${examples('holdfast reload shop', 'holdfast reload shop --on web[01-20] --batch 10% --stop-on-failure')}`,
+      `\nExit code: 0 the new copy serves, with --on everywhere; 1 not, and the former one goes on; 2 wrong usage, or the file of an app is wrong\nApps of holdfast up: their file is read again, and what has changed in it is replaced\n${examples('holdfast reload shop', 'holdfast reload shop --on web[01-20] --batch 10% --stop-on-failure')}`,
     )
     .action(async (name: string | undefined, options, own: Command) => {
       requireLinux('holdfast reload');

@@ -1,21 +1,60 @@
-import type { ReloadOutcome } from '../keeper/generations.js';
+import type { ReloadOutcome } from '../keeper/reload.js';
 import { formatDuration } from '../model/duration.js';
 import { askNamed, keeperName } from './ask-named.js';
+import {
+  type AppReload,
+  type AppToReload,
+  appsToReload,
+  askToReload,
+  describeFailedApp,
+  failedReload,
+  reloadOne,
+} from './reload-apps.js';
 
-/** `holdfast reload`: exit 0 when the new generation has taken over, 1 when it failed and the former one goes on. */
-export async function reload(
-  given: string | undefined,
-  { newAddresses = false, json = false }: { readonly newAddresses?: boolean; readonly json?: boolean },
-): Promise<void> {
-  const name = keeperName(given);
-  const outcome = (await askNamed(
-    name,
-    newAddresses ? '/reload?new-addresses' : '/reload',
-    0,
-  )) as ReloadOutcome;
+export interface ReloadFlags {
+  readonly newAddresses?: boolean;
+  readonly json?: boolean;
+}
+
+/**
+ * `holdfast reload`: exit 0 when the new generation has taken over, 1 when it failed and the former one goes on. For apps of
+ * a file that is read again: what has changed in it is replaced.
+ */
+export async function reload(given: string | undefined, flags: ReloadFlags): Promise<void> {
+  const { newAddresses = false, json = false } = flags;
+  const apps = await appsToReload(given === undefined ? undefined : keeperName(given));
+  if (apps !== undefined) return reloadApps(apps, given === undefined, flags);
+  const outcome = await askToReload(keeperName(given), newAddresses);
   if (!json) return tellOutcome(outcome);
   process.stdout.write(`${JSON.stringify(outcome)}\n`);
   if (!outcome.ok) process.exitCode = 1;
+}
+
+/** `named`: each line says of which app it is. */
+async function reloadApps(
+  apps: readonly AppToReload[],
+  named: boolean,
+  { newAddresses = false, json = false }: ReloadFlags,
+): Promise<void> {
+  for (const { record, app } of apps) {
+    if (app !== undefined) continue;
+    process.stderr.write(`holdfast: ${record.name} is no longer in ${record.file}: reloaded as it runs\n`);
+  }
+  const reloads = apps.map(async (one): Promise<AppReload> => {
+    if (!named) return reloadOne(one, newAddresses);
+    // What one refuses is no reason to say nothing of the others.
+    return reloadOne(one, newAddresses).catch((error: unknown) => failedReload(one, error));
+  });
+  for (const one of await Promise.all(reloads)) {
+    const { name, outcome, replaced, log } = one;
+    if (!outcome.ok) process.exitCode = 1;
+    if (json) process.stdout.write(`${JSON.stringify(named ? { name, ...outcome } : outcome)}\n`);
+    else if (replaced !== undefined) process.stdout.write(`${name}: ${replaced}\n`);
+    else if (log !== undefined) process.stderr.write(describeFailedApp(one));
+    else if (!named) tellOutcome(outcome);
+    else if (outcome.ok) process.stdout.write(`${name}: ${outcomeText(outcome)}\n`);
+    else process.stderr.write(`holdfast: ${name}: ${outcomeText(outcome)}\n`);
+  }
 }
 
 /** `holdfast restart`: exit 0 when the server serves again, 1 when it did not come up in time; it is tried on. */

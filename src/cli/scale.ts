@@ -1,5 +1,5 @@
 import { HoldfastError } from '../errors.js';
-import type { ReloadOutcome } from '../keeper/generations.js';
+import type { ReloadOutcome } from '../keeper/reload.js';
 import { askNamed, keeperName } from './ask-named.js';
 import { type Success, takenOver, tellOutcome } from './reload.js';
 

@@ -1,4 +1,4 @@
-import { type KeeperState, knownKeepers, type WorkerState } from '../keeper/state.js';
+import { type DrainState, type KeeperState, knownKeepers, type WorkerState } from '../keeper/state.js';
 import { isAlive } from '../keeper/tree.js';
 import { formatDuration } from '../model/duration.js';
 import { leftServer, stateOf } from './ask-named.js';
@@ -31,6 +31,7 @@ function describe(state: KeeperState): string {
     ...(state.workers.length > 1 ? state.workers.map(describeWorker) : []),
     ...(state.paused ? [`  paused; holdfast resume ${state.name} lets it go on`] : []),
     ...(state.reload === 'steady' ? [] : [`  reload: ${state.reload}`]),
+    ...(state.drain ? describeDrain(state.drain) : []),
     ...state.sockets.map(
       (socket) =>
         `  ${socket.address}  ${socket.served ? 'served' : 'held, nobody serves it'}, ${socket.waiting} waiting`,
@@ -49,4 +50,25 @@ function describeRestarts({ restarts }: KeeperState): string {
 
 function describeWorker({ pid, generation, phase }: WorkerState): string {
   return `  generation ${generation}, ${pid === null ? 'not started' : `pid ${pid}`}: ${phase}`;
+}
+
+/** What a drain waits for. */
+function describeDrain({
+  generation,
+  connections,
+  owed,
+  until,
+  shared,
+  late,
+}: DrainState): readonly string[] {
+  const left = formatDuration(Math.max(0, until - Date.now()));
+  const open = connections === 1 ? '1 connection' : `${connections ?? 'no look yet at its'} connections`;
+  const ofThem = owed === null ? '' : `, ${owed} owed something`;
+  return [
+    `  generation ${generation}: ${open}${ofThem}; it is stopped in ${left} at the latest`,
+    ...(late.length === 0 ? [] : [`  ${late.join(', ')}: not taken by the new generation yet`]),
+    ...(shared.length === 0
+      ? []
+      : [`  ${shared.join(', ')}: shared, the old generation takes connections there until it stops`]),
+  ];
 }

@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { release } from 'node:os';
 import { explain } from '../diagnosis/explain.js';
 import { errorText, HoldfastError } from '../errors.js';
-import type { ReloadOutcome } from '../keeper/generations.js';
+import type { ReloadOutcome } from '../keeper/reload.js';
 import { logOf, readLog } from '../keeper/server-log.js';
 import { checkName, stateFiles } from '../keeper/state.js';
 import { parseInetAddress } from '../kernel/sockaddr.js';

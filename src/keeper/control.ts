@@ -4,8 +4,8 @@ import type { Socket } from 'node:net';
 import { errorCode, errorText, HoldfastError } from '../errors.js';
 import { peerUser } from '../kernel/socket.js';
 import type { EventLog } from './event-log.js';
-import type { ReloadOptions, ReloadOutcome } from './generations.js';
 import type { MetricsText } from './metrics.js';
+import type { ReloadOptions, ReloadOutcome } from './reload.js';
 import type { KeeperState } from './state.js';
 
 /** How long a keeper may take to answer what needs no time. */

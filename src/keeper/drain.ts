@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DrainWatch, type WatchOptions } from './drain-watch.js';
+import { type DrainLook, DrainWatch, type WatchOptions } from './drain-watch.js';
 
 export interface DrainOptions extends WatchOptions {
   /** Default 30 s. */
   readonly timeoutMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Told what each look finds. */
+  readonly onLook?: ((look: DrainLook) => void) | undefined;
 }
 
 export interface DrainOutcome {
@@ -42,14 +44,16 @@ const SHARE = 5;
  * @throws {DOMException} AbortError. {SyscallError} EPROTONOSUPPORT, ENOENT: the kernel has no inet_diag.
  */
 export async function drain(options: DrainOptions): Promise<DrainOutcome> {
-  const { wait, timeoutMs = 30_000, signal } = options;
+  const { wait, timeoutMs = 30_000, signal, onLook } = options;
   const beginMs = performance.now();
   const watch = new DrainWatch(options);
   for (let wasOver = false; ; ) {
     signal?.throwIfAborted();
     const lookMs = performance.now();
     const leftMs = timeoutMs - (lookMs - beginMs);
-    const { isOver, waiting, open, owed } = watch.look({ sure: wasOver || leftMs <= 0 });
+    const look = watch.look({ sure: wasOver || leftMs <= 0 });
+    const { isOver, waiting, open, owed } = look;
+    onLook?.(look);
     const endMs = performance.now();
     if (isOver ? wasOver : leftMs <= 0) {
       const connections = waiting + open;

@@ -7,7 +7,14 @@ import { isListening, localAddress, socketInode } from '../kernel/socket.js';
 import { placeOf } from './child-socket.js';
 import { closedByYama } from './closed-process.js';
 import { type FoundHolder, findHolders } from './holder.js';
-import type { Recovery, SavedGeneration, SavedNotifier, SavedSocket, SavedWorker } from './recovery.js';
+import {
+  isReleased,
+  type Recovery,
+  type SavedGeneration,
+  type SavedNotifier,
+  type SavedSocket,
+  type SavedWorker,
+} from './recovery.js';
 import { fdsOrUnknown, isAlive, type ProcessId, signalProcess, workerMarkOf } from './tree.js';
 
 /** What a former keeper has left: fds of ours to its sockets and notifiers, and which processes are its workers. */
@@ -32,7 +39,7 @@ export interface EstateMeans {
 
 /**
  * Takes over the fds that a dead keeper's holders have, and from its workers what no holder has any more. Undefined when
- * nothing of it is left: no socket and no process.
+ * nothing of it is left: no socket and no process, and no port that it has released.
  *
  * @throws {HoldfastError} ERR_HOLDFAST_TAKE_OVER: its server runs, and who has the fds may not be looked into. Nothing
  *   has been changed.
@@ -71,7 +78,8 @@ export function openEstate(
     for (const fd of [...sockets.values(), ...notifiers.map((one) => one.copy)]) close(fd);
     throw refused(known, refusing);
   }
-  if (sockets.size === 0 && !lives) {
+  // That its port is released is left of it all the same.
+  if (sockets.size === 0 && !lives && !isReleased(recovery)) {
     for (const { copy } of notifiers) close(copy);
     for (const holder of holders) signalProcess(holder, 'SIGKILL');
     return undefined;
@@ -284,8 +292,9 @@ export function workersOf({ recovery, strays }: Estate): {
   const former: SavedWorker[] = [];
   for (const { active, workers } of generations) {
     for (const saved of workers) {
-      // What was to be started anew is stopped as soon as the new keeper does that.
-      if (!active || (saved.phase === 'stopping' && stage !== 'emptying')) former.push(saved);
+      // What was to be started anew, or to make room, is stopped as soon as the new keeper does that.
+      const isStopped = saved.phase === 'stopping' && stage !== 'emptying' && stage !== 'releasing';
+      if (!active || isStopped) former.push(saved);
       else {
         const isDead = saved.root === null || !isAlive(saved.root);
         const stray = isDead ? found.shift() : undefined;

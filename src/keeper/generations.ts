@@ -1,8 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { errorText } from '../errors.js';
-import { formatAddress, type InetAddress } from '../model/address.js';
-import { drain } from './drain.js';
-import type { WatchOptions } from './drain-watch.js';
+import { formatAddress } from '../model/address.js';
 import type { Generation } from './generation.js';
 import type { ReusePortGroups } from './groups.js';
 import type { HandedSocket } from './hand-over.js';
@@ -14,58 +11,20 @@ import {
   isServed,
   type Place,
   placeKey,
-  takeClientsAgain,
-  turnAwayClients,
 } from './held.js';
-import { chooseCheckPorts, httpCheck } from './http-check.js';
+import { LateAddresses } from './late-addresses.js';
 import type { WorkerEnd } from './lifecycle.js';
 import { handedAgain } from './listen.js';
 import type { Notice } from './notices.js';
+import { OldDrain } from './old-drain.js';
+import { PausableTimer } from './pausable-timer.js';
 import { isSameProgram, type Program } from './program.js';
-import type { Readiness } from './readiness.js';
-import { isServedBy, servedPlaces, unservedPlaces } from './served-places.js';
+import { ReadyCheck } from './ready-check.js';
+import type { ReloadOptions, ReloadOutcome, ReloadPolicy } from './reload.js';
+import { isServedBy, servedPlaces } from './served-places.js';
 import type { Slot } from './slot.js';
+import type { DrainState } from './state.js';
 import { steady, type Turnover, type TurnoverEffect, type TurnoverEvent, turn } from './turnover.js';
-import { drainUnix } from './unix-drain.js';
-
-/** How one generation takes over from another. Times in milliseconds. */
-export interface ReloadPolicy {
-  /** How many workers a generation has. */
-  readonly workers: number;
-  /** How many more of them wait to stand in for one that dies. */
-  readonly standbys: number;
-  /** How long one may wait before it is started anew. */
-  readonly standbyMaxAgeMs: number;
-  /** Whether the new generation starts while the old one still serves. */
-  readonly overlap: boolean;
-  /** What it must have done beside listening. */
-  readonly readiness: Readiness;
-  /** From the start of the new generation until it is ready. */
-  readonly readyTimeoutMs: number;
-  /** What the old generation's connections are waited for. */
-  readonly drainWait: WatchOptions['wait'];
-  readonly drainQuietMs: number;
-  readonly drainTimeoutMs: number;
-  /** How long the old generation is kept after that, for a way back. */
-  readonly parkMs: number;
-}
-
-export interface ReloadOptions {
-  /** The new generation may listen on other addresses than the old one. Default false. */
-  readonly newAddresses?: boolean;
-  /** Stop the old generation before the new one starts; clients wait meanwhile. Default false. */
-  readonly restart?: boolean;
-  /** Start this. Default: what the keeper was started with. */
-  readonly program?: Program;
-}
-
-/**
- * How a reload went. `why` tells a person what the new generation did or did not do. `goesOn`: the old one
- * serves as before; otherwise it has been stopped, and the new one is started again as after a crash.
- */
-export type ReloadOutcome =
-  | { readonly ok: true; readonly generation: number; readonly tookMs: number }
-  | { readonly ok: false; readonly goesOn: boolean; readonly why: string };
 
 export interface GenerationsHost {
   readonly groups: ReusePortGroups;
@@ -78,6 +37,8 @@ export interface GenerationsHost {
   /** Binds the addresses of `--listen` anew. @throws {HoldfastError} as `bindAll` */
   readonly bindAgain: (held: HeldSockets) => Promise<readonly HandedSocket[]>;
   readonly say: (notice: Notice) => void;
+  /** The processes of the server are stopped where they are, and none is started. */
+  readonly isPaused: () => boolean;
   /** The server has ended for good. */
   readonly ended: (exitCode: number) => void;
 }
@@ -103,11 +64,8 @@ export class Generations {
   #waiting: Asked[] = [];
   #failure = '';
   #since = 0;
-  #readyTimer: NodeJS.Timeout | undefined;
-  #readyLooks: NodeJS.Timeout | undefined;
-  #drain: AbortController | undefined;
-  /** The readiness check that runs. */
-  #check: AbortController | undefined;
+  readonly #ready: ReadyCheck;
+  #drain: OldDrain | undefined;
   /** A worker is being started, or a candidate's sockets are being made. */
   #starting = false;
   #exitCode = 0;
@@ -117,22 +75,31 @@ export class Generations {
   #tookOverAt: number | undefined;
   /** Deaths of the active generation since it took over. */
   #deaths = 0;
-  #parkTimer: NodeJS.Timeout | undefined;
+  #parkTimer: PausableTimer | undefined;
+  #pausedAt = 0;
+  /** The active generation died too often while paused. */
+  #isBackDue = false;
   #released: () => void = () => undefined;
   /** The addresses of `--listen` have been let go of for somebody else. */
   #isLetGo = false;
   /** Where a candidate that may have other addresses takes clients, and since when these are the same. */
   #settling = { places: '', sinceMs: 0 };
-  /** Places of the old generation that the active one has not taken, and until when it may. */
-  #late: readonly Place[] = [];
-  #lateUntilMs = 0;
-  /** Sockets of the old generation whose addresses nobody takes any more. */
-  #turnedAway: HeldSocket[] = [];
+  readonly #late: LateAddresses;
 
   constructor(policy: ReloadPolicy, host: GenerationsHost) {
     this.#policy = policy;
     this.#host = host;
     this.#turnover = steady();
+    this.#ready = new ReadyCheck({
+      ...policy,
+      groups: host.groups,
+      isPaused: host.isPaused,
+      look: () => this.changed(this.#candidate ?? this.#active),
+      ready: () => this.#dispatch({ type: 'ready' }),
+      failed: (why) => this.#fail(why),
+      late: () => this.#failLate(),
+    });
+    this.#late = new LateAddresses({ ...host, oldKeeps: policy.parkMs > 0 });
     this.#workers = policy.workers;
     this.#renewals = setInterval(
       () => this.#active.renewStandbys(policy.standbyMaxAgeMs),
@@ -150,11 +117,18 @@ export class Generations {
   /** The sockets by which the old generation still serves addresses that the active one has not taken. */
   get late(): readonly HeldSocket[] {
     const old = this.#old;
-    return old === undefined ? [] : this.#late.flatMap((place) => old.held.at(place));
+    return old === undefined ? [] : this.#late.places.flatMap((place) => old.held.at(place));
   }
 
   get stage(): Turnover['stage'] {
     return this.#turnover.stage;
+  }
+
+  /** What of the old generation is waited for; null when nothing is. */
+  drainState(): DrainState | null {
+    if (this.#drain === undefined || this.stage !== 'draining') return null;
+    const late = this.#late.places.map(({ address }) => formatAddress(address));
+    return { ...this.#drain.state(this.#active), late };
   }
 
   /** Those that have workers, the active one first. */
@@ -195,15 +169,26 @@ export class Generations {
     this.#workers = workers ?? this.#workers;
   }
 
+  /** What was restored had let go of its port for somebody else, or was about to. Before `goOn`. */
+  stayReleased(): void {
+    this.#turnover = { ...this.#turnover, stage: 'releasing', overlaps: false };
+  }
+
   /** The workers of what was restored are known now: what has been taken over from finishes. */
   goOn(): void {
     const old = this.#old;
     if (old === undefined) return;
     if (old.isOver) {
       this.#old = undefined;
-      this.#turnover = steady();
+      this.#turnover = { ...this.#turnover, wentBack: false };
       this.#letGo(old);
-    } else {
+    }
+    if (this.#turnover.stage === 'releasing') {
+      this.#active.isServer = true;
+      this.#active.stop();
+      return;
+    }
+    if (!old.isOver) {
       this.#turnover = { ...this.#turnover, stage: 'draining' };
       this.#expectLate(old, this.#active, performance.now());
       void this.#drainOld();
@@ -261,13 +246,42 @@ export class Generations {
     if (generation !== this.#active) return;
     if (this.#turnover.stage === 'starting' && this.#candidate === undefined) this.#fail(endedHow(end));
     if (this.#tookOverAt === undefined) return;
-    if (performance.now() - this.#tookOverAt > PROBATION_MS) return;
+    const nowMs = this.#host.isPaused() ? this.#pausedAt : performance.now();
+    if (nowMs - this.#tookOverAt > PROBATION_MS) return;
     this.#deaths++;
     if (this.#deaths < DEATHS_MAX) return;
     this.#tookOverAt = undefined;
+    if (this.#host.isPaused()) this.#isBackDue = true;
+    else this.#goBack();
+  }
+
+  #goBack(): void {
+    this.#isBackDue = false;
     if (!this.hasFormer && this.#formerProgram === undefined) return;
-    this.#host.say({ type: 'rolling-back', generation: generation.number, deaths: this.#deaths });
+    this.#host.say({ type: 'rolling-back', generation: this.#active.number, deaths: this.#deaths });
     void this.rollback();
+  }
+
+  /** The processes have been stopped where they are: so is the time that they have. */
+  paused(): void {
+    this.#pausedAt = performance.now();
+    this.#ready.pause();
+    this.#parkTimer?.pause();
+  }
+
+  /** They go on. */
+  resumed(): void {
+    const nowMs = performance.now();
+    if (this.#tookOverAt !== undefined) this.#tookOverAt += nowMs - this.#pausedAt;
+    this.#settling = { places: '', sinceMs: nowMs };
+    this.#ready.goOn();
+    this.#parkTimer?.goOn();
+    // Not at once: a stop has a paused server go on too, and nothing is to be started for that.
+    queueMicrotask(() => {
+      if (this.#turnover.stage === 'stopping') return;
+      if (this.#isBackDue) this.#goBack();
+      this.changed(this.#candidate ?? this.#active);
+    });
   }
 
   /** Stops the server and frees its ports, for somebody else. Settles when they are free. */
@@ -322,78 +336,11 @@ export class Generations {
   changed(generation: Generation): void {
     if (generation === this.#old || this.#turnover.stage === 'stopping') return;
     this.#addWorkers(generation);
-    if (generation === this.#active) this.#takeLate();
-    if (this.#turnover.stage !== 'starting') return;
+    if (generation === this.#active) this.#late.take();
+    // Of processes that stand still nobody can tell.
+    if (this.#turnover.stage !== 'starting' || this.#host.isPaused()) return;
     const starting = this.#candidate ?? this.#active;
-    if (generation !== starting || !this.#listens(starting)) return;
-    const { readiness } = this.#policy;
-    switch (readiness.type) {
-      case 'listen':
-        this.#dispatch({ type: 'ready' });
-        return;
-      case 'notify':
-      case 'ipc':
-        if (starting.slots.every(({ worker }) => worker?.toldReady)) this.#dispatch({ type: 'ready' });
-        return;
-      case 'delay':
-        this.#checkOnce(() => sleep(readiness.delayMs, undefined, { ref: false }));
-        return;
-      case 'http':
-        this.#checkOnce((signal) => this.#askOver(starting, readiness, signal));
-        return;
-    }
-  }
-
-  /** Begins a check that takes time, if it has not begun. Its outcome counts as long as the reload goes on. */
-  #checkOnce(check: (signal: AbortSignal) => Promise<unknown>): void {
-    if (this.#check !== undefined) return;
-    const controller = new AbortController();
-    this.#check = controller;
-    check(controller.signal).then(
-      () => {
-        if (this.#check === controller) this.#dispatch({ type: 'ready' });
-      },
-      (error: unknown) => {
-        if (this.#check === controller) this.#fail(errorText(error));
-      },
-    );
-  }
-
-  #endCheck(): void {
-    clearInterval(this.#readyLooks);
-    clearTimeout(this.#readyTimer);
-    this.#check?.abort();
-    this.#check = undefined;
-  }
-
-  /** Asks the new generation alone, while everybody else goes to the one that serves. */
-  async #askOver(
-    starting: Generation,
-    { path, port }: Extract<Readiness, { type: 'http' }>,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const held = starting.held
-      .all()
-      .find((one) => one.place && (port === undefined || one.place.address.port === port));
-    if (held?.place === undefined)
-      throw new Error(`it listens on no port${port === undefined ? '' : ` ${port}`} to ask`);
-    const sourcePorts = chooseCheckPorts(16);
-    const serving = starting.predecessor?.held.at(held.place) ?? [];
-    this.#host.groups.serve(serving, { held, sourcePorts });
-    const timeoutMs = Math.max(0, this.#since + this.#policy.readyTimeoutMs - performance.now() - ANSWER_MS);
-    try {
-      const answer = await httpCheck({
-        address: held.place.address,
-        path,
-        sourcePorts,
-        timeoutMs,
-        everyMs: CHECK_EVERY_MS,
-        signal,
-      });
-      if (!answer.ok) throw new Error(`it was not ready in time: GET ${path}: ${answer.why}`);
-    } finally {
-      if (!signal.aborted) this.#host.groups.serve(serving);
-    }
+    if (generation === starting && this.#listens(starting)) this.#ready.listens(starting);
   }
 
   /** Every worker of the generation has ended for good. */
@@ -406,7 +353,7 @@ export class Generations {
       // It was waited for in case it takes over from one that has ended.
       if (this.#active.isOver && this.#turnover.stage === 'steady') this.stop();
     } else if (generation === this.#old) {
-      this.#keepLate(generation);
+      this.#late.oldEnded({ isStopping: this.#turnover.stage === 'stopping' });
       this.#old = undefined;
       this.#letGo(generation);
       this.#dispatch({ type: 'old-ended' });
@@ -425,9 +372,9 @@ export class Generations {
   /** Lets go of everything. */
   forget(): void {
     clearInterval(this.#renewals);
-    this.#endCheck();
-    this.#drain?.abort();
-    clearTimeout(this.#parkTimer);
+    this.#ready.end();
+    this.#drain?.stop();
+    this.#parkTimer?.clear();
     for (const generation of this.all()) generation.forget();
   }
 
@@ -459,7 +406,7 @@ export class Generations {
         this.#startSuccessor();
         return;
       case 'discard-candidate':
-        this.#endCheck();
+        this.#ready.end();
         if (this.#candidate?.isOver === false) this.#candidate.stop();
         return;
       case 'switch':
@@ -470,19 +417,26 @@ export class Generations {
         return;
       case 'park-old':
         this.#host.say({ type: 'parked', generation: this.#old?.number ?? 0, forMs: this.#policy.parkMs });
-        this.#parkTimer = setTimeout(() => this.#dispatch({ type: 'park-over' }), this.#policy.parkMs);
+        this.#parkTimer = new PausableTimer(
+          this.#policy.parkMs,
+          () => this.#dispatch({ type: 'park-over' }),
+          {
+            paused: this.#host.isPaused(),
+          },
+        );
         return;
       case 'switch-back':
         this.#switchBack();
         return;
       case 'let-go':
         this.#isLetGo = true;
-        this.#active.held.releaseAll();
+        // A service manager's stay listening there anyway.
+        for (const held of this.#active.held.all()) if (!held.inherited) this.#active.held.release(held);
         this.#released();
         return;
       case 'stop-old':
-        clearTimeout(this.#parkTimer);
-        this.#drain?.abort();
+        this.#parkTimer?.clear();
+        this.#drain?.stop();
         (this.#old ?? this.#active).stop();
         return;
       case 'answer':
@@ -502,7 +456,7 @@ export class Generations {
     const candidate = this.#host.newGeneration(this.#nextNumber(), this.#active, this.#askedProgram());
     this.#candidate = candidate;
     this.#host.say({ type: 'reloading', generation: candidate.number });
-    this.#limitReadiness();
+    this.#ready.begin();
     try {
       candidate.handed = await handedAgain(this.#active.handed, candidate.held, this.#host.groups);
       await candidate.addWorker();
@@ -523,9 +477,14 @@ export class Generations {
     this.#noteFormer(former, successor);
     successor.isServer = former.isServer;
     this.#active = successor;
-    this.#limitReadiness();
+    this.#ready.begin();
     const start = async (): Promise<void> => {
-      if (this.#isLetGo) successor.handed = await this.#host.bindAgain(successor.held);
+      const { handed, held } = successor;
+      if (this.#isLetGo)
+        successor.handed = [
+          ...handed.filter((one) => one.inherited && held.has(one.held)),
+          ...(await this.#host.bindAgain(held)),
+        ];
       this.#isLetGo = false;
       await successor.addWorker();
     };
@@ -542,6 +501,7 @@ export class Generations {
   #noteFormer(former: Generation, next: Generation): void {
     const isBack = this.#formerProgram !== undefined && isSameProgram(this.#formerProgram, next.program);
     if (!isSameProgram(former.program, next.program)) this.#formerProgram = former.program;
+    this.#isBackDue = false;
     // What was gone back to is not exchanged for what failed.
     this.#tookOverAt = isBack ? undefined : performance.now();
     this.#deaths = 0;
@@ -551,14 +511,9 @@ export class Generations {
     return 1 + Math.max(...this.all().map(({ number }) => number));
   }
 
-  #limitReadiness(): void {
-    // Nobody tells that a server which was handed its socket has come to rest.
-    this.#readyLooks = setInterval(() => this.changed(this.#candidate ?? this.#active), READY_LOOK_MS);
-    const ms = this.#policy.readyTimeoutMs;
-    this.#readyTimer = setTimeout(() => {
-      const starting = this.#candidate ?? this.#active;
-      this.#fail(`it was not ready after ${ms} ms: ${this.#whyNotReady(starting)}`);
-    }, ms);
+  #failLate(): void {
+    const starting = this.#candidate ?? this.#active;
+    this.#fail(`it was not ready after ${this.#policy.readyTimeoutMs} ms: ${this.#whyNotReady(starting)}`);
   }
 
   /** The first reason counts. */
@@ -642,9 +597,9 @@ export class Generations {
   #switch(): void {
     const candidate = this.#candidate;
     if (candidate === undefined) throw new Error('only a candidate is switched to');
-    this.#endCheck();
+    this.#ready.end();
     if (this.#mayChangeAddresses) this.#expectLate(this.#active, candidate, this.#since);
-    const late = new Set(this.#late.map(placeKey));
+    const late = new Set(this.#late.places.map(placeKey));
     for (const sockets of byPlace(candidate.held.all())) {
       const [{ place } = {}] = sockets;
       if (place === undefined || !late.has(placeKey(place))) this.#host.groups.serve(sockets);
@@ -659,71 +614,16 @@ export class Generations {
     candidate.tookOver();
   }
 
-  /** What the next generation has not taken of the old one's addresses it may still take. */
   #expectLate(old: Generation, next: Generation, sinceMs: number): void {
-    this.#late = unservedPlaces(old, next);
-    this.#lateUntilMs = Math.min(sinceMs + this.#policy.readyTimeoutMs, performance.now() + LATE_MS);
-    if (this.#late.length === 0) return;
-    next.former = old;
-    old.leavesAll = true;
-  }
-
-  /** Has new connections come to the active generation where it has taken an address since the switch. */
-  #takeLate(): void {
-    const old = this.#old;
-    if (old === undefined || this.#late.length === 0) return;
-    const still = new Set(unservedPlaces(old, this.#active).map(placeKey));
-    const taken = this.#late.filter((place) => !still.has(placeKey(place)));
-    this.#late = this.#late.filter((place) => still.has(placeKey(place)));
-    for (const place of taken) this.#host.groups.serve(this.#active.held.at(place));
-  }
-
-  /** Waits until the active generation has taken every address of the old one, or the time to do so is over. */
-  async #waitForLate(old: Generation, signal: AbortSignal): Promise<void> {
-    this.#sayLate();
-    while (this.#late.length > 0 && !old.isOver && performance.now() < this.#lateUntilMs) {
-      await sleep(READY_LOOK_MS, undefined, { signal, ref: false });
-      this.#takeLate();
-    }
-    for (const place of this.#late) {
-      const own = this.#active.held.at(place);
-      // Those of --listen stay, whether anybody takes clients from them or not.
-      if (own.length > 0) this.#host.groups.serve(own);
-      else if (this.#policy.parkMs === 0) this.#turnedAway.push(...old.held.at(place));
-    }
-    for (const held of this.#turnedAway) turnAwayClients(held);
-    old.leavesAll = false;
-  }
-
-  #sayLate(): void {
-    const addresses = this.#late.map(({ address }) => formatAddress(address)).join(', ');
-    const leftMs = Math.max(0, Math.round(this.#lateUntilMs - performance.now()));
-    const text = `the new generation does not listen on ${addresses}: the old one serves there until it does, for up to ${leftMs} ms`;
-    this.#host.say({ type: 'warning', text });
-  }
-
-  /** The old generation has ended before its time: its clients wait for whoever takes the address, as after a crash. */
-  #keepLate(old: Generation): void {
-    this.#active.former = undefined;
-    const isInTime = performance.now() < this.#lateUntilMs && this.#turnover.stage !== 'stopping';
-    for (const place of this.#late) {
-      const own = this.#active.held.at(place);
-      if (own.length > 0) this.#host.groups.serve(own);
-      else if (isInTime) for (const held of old.held.at(place)) old.held.giveTo(this.#active.held, held);
-    }
-    this.#late = [];
-    this.#turnedAway = [];
+    this.#late.expect(old, next, sinceMs + this.#policy.readyTimeoutMs);
   }
 
   #switchBack(): void {
     const [back, failed] = [this.#old, this.#active];
     if (back === undefined) throw new Error('only a generation that lives is gone back to');
-    clearTimeout(this.#parkTimer);
-    this.#drain?.abort();
-    this.#late = [];
-    failed.former = undefined;
-    back.leavesAll = false;
-    for (const held of this.#turnedAway.splice(0)) if (back.held.has(held)) takeClientsAgain(held);
+    this.#parkTimer?.clear();
+    this.#drain?.stop();
+    this.#late.giveBack();
     for (const sockets of byPlace(back.held.all())) this.#host.groups.serve(sockets);
     failed.attendance.stop();
     failed.stopStandbys();
@@ -732,6 +632,7 @@ export class Generations {
     this.#active = back;
     this.#formerProgram = undefined;
     this.#tookOverAt = undefined;
+    this.#isBackDue = false;
     back.tookBack();
     this.#host.say({ type: 'rolled-back', generation: back.number });
     this.#addWorkers(back);
@@ -744,51 +645,18 @@ export class Generations {
       this.ended(old, 0);
       return;
     }
-    this.#drain = new AbortController();
-    const { signal } = this.#drain;
-    if (this.#late.length > 0) {
-      try {
-        await this.#waitForLate(old, signal);
-      } catch (error) {
-        // They are being stopped.
-        if (signal.aborted) return;
-        throw error;
-      }
-      if (this.#old !== old) return;
-    }
-    const since = performance.now();
-    const sockets = old.held.all().filter(({ place }) => place !== undefined);
-    const ports = sockets.map(({ address }) => (address as InetAddress).port);
-    const paths = old.held.all().flatMap(({ address }) => (address.family === 'unix' ? [address.path] : []));
-    const inodes = (): ReadonlySet<number> => new Set(old.trees().flatMap((tree) => tree.sockets()));
-    const { drainWait, drainQuietMs, drainTimeoutMs } = this.#policy;
+    const drain = new OldDrain(old, this.#policy, this.#late.leftMs, this.#host.say);
+    this.#drain = drain;
     try {
-      const { drained, connections, durationMs } = await drain({
-        listeners: () => sockets.filter((held) => old.held.has(held)).map(({ fd }) => fd),
-        ports: [...new Set(ports)],
-        inodes,
-        wait: drainWait,
-        quietMs: drainQuietMs,
-        timeoutMs: drainTimeoutMs,
-        signal,
-      });
-      // Servers that drain by themselves do it there too.
-      const timeoutMs = drainTimeoutMs - durationMs;
-      const left = drainWait === 'queue' ? 0 : await drainUnix({ paths, inodes, timeoutMs, signal });
-      this.#host.say({
-        type: 'drained',
-        generation: old.number,
-        tookMs: Math.round(performance.now() - since),
-        connections: connections + left,
-        complete: drained && left === 0,
-      });
+      await this.#late.wait(drain.signal);
     } catch (error) {
       // They are being stopped.
-      if (signal.aborted) return;
-      const text = `cannot see connections, which get ${drainTimeoutMs} ms to end: ${errorText(error)}`;
-      this.#host.say({ type: 'warning', text });
-      await sleep(drainTimeoutMs, undefined, { ref: false });
+      if (drain.signal.aborted) return;
+      throw error;
     }
+    if (this.#old !== old) return;
+    await drain.run();
+    if (drain.signal.aborted) return;
     // It has ended by itself meanwhile.
     if (this.#old !== old) return;
     if (old.isOver) this.ended(old, 0);
@@ -796,7 +664,7 @@ export class Generations {
   }
 
   #answer(outcome: 'reloaded' | 'failed' | 'stopped'): void {
-    this.#endCheck();
+    this.#ready.end();
     const tookMs = Math.round(performance.now() - this.#since);
     const generation = this.#active.number;
     const result: ReloadOutcome =
@@ -832,14 +700,8 @@ const RENEWAL_LOOK_MS = 5_000;
 /** How long a new generation is gone back from when it dies so many times. */
 const PROBATION_MS = 30_000;
 const DEATHS_MAX = 3;
-const READY_LOOK_MS = 200;
-/** How long a new generation may take further addresses of the old one. Somebody else may wait for those that it gives up. */
-const LATE_MS = 10_000;
 /** How long a new generation has taken no further address when it counts as having them all. */
 const SETTLED_MS = 1_000;
-const CHECK_EVERY_MS = 200;
-/** The check gives its reason before the time for all is over. */
-const ANSWER_MS = 100;
 const STOPPED = 'the keeper is stopping';
 
 function endedHow(end: WorkerEnd | null): string {

@@ -27,7 +27,7 @@ import { yamaIsRelational } from './closed-process.js';
 import { askKeeper, type ControlServer, serveControl } from './control.js';
 import { checkHolder, type Estate, openEstate, workersOf } from './estate.js';
 import { Generation } from './generation.js';
-import { Generations, type ReloadOptions, type ReloadOutcome } from './generations.js';
+import { Generations } from './generations.js';
 import { ReusePortGroups } from './groups.js';
 import { findProgram, handOver } from './hand-over.js';
 import { describeHeld, type HeldSocket, isServed, queueLength, turnAwayClients } from './held.js';
@@ -52,8 +52,16 @@ import { endOfProcess, failureOf } from './process-end.js';
 import { type Program, pinned } from './program.js';
 import { emptyQueues } from './queues.js';
 import type { Readiness } from './readiness.js';
-import { newRecovery, type Recovery, readRecovery, type SavedSocket, type SavedWorker } from './recovery.js';
+import {
+  isReleased,
+  newRecovery,
+  type Recovery,
+  readRecovery,
+  type SavedSocket,
+  type SavedWorker,
+} from './recovery.js';
 import { rehearse } from './rehearsal.js';
+import type { ReloadOptions, ReloadOutcome } from './reload.js';
 import {
   applySetting,
   estateOf,
@@ -207,6 +215,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       newGeneration: (number, predecessor, program) => this.#newGeneration(number, predecessor, program),
       bindAgain: (held) => bindAll(this.#options.listen ?? [], held, this.#groups),
       say: (notice) => this.#say(notice),
+      isPaused: () => this.#isPaused,
       ended: (exitCode) => void this.#end(exitCode),
     });
   }
@@ -231,6 +240,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   /** What `holdfast status` shows. */
   status(): KeeperState {
     const { active } = this.#generations;
+    const [first] = active.slots;
     return {
       version: 1,
       name: this.name,
@@ -242,11 +252,12 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       phase: this.#phase(),
       generation: active.number,
       reload: this.#generations.stage,
+      drain: this.#generations.drainState(),
       paused: this.#isPaused,
       starts: this.#starts,
       restarts: this.#monitor.restarts,
       since: this.#since,
-      worker: active.slots[0]?.worker?.root ?? null,
+      worker: first?.phase === 'ended' ? null : (first?.worker?.root ?? null),
       workers: this.#generations.all().flatMap((generation) =>
         [...generation.slots, ...generation.standbys].map(({ worker, phase }) => ({
           pid: worker?.root?.pid ?? null,
@@ -305,6 +316,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       // What one has forked meanwhile is found by the next look.
       for (const one of running) signalProcess(one, 'SIGSTOP');
     }
+    this.#generations.paused();
     this.#say({ type: 'paused' });
     this.#stateChanged();
   }
@@ -317,6 +329,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     // Nobody could come up meanwhile.
     for (const { attendance } of this.#generations.all()) attendance.goOn();
     for (const go of this.#waitingStarts.splice(0)) go();
+    this.#generations.resumed();
     this.#say({ type: 'resumed' });
     // Whoever was told so finds it so, also when the keeper is killed at once.
     this.#flush();
@@ -325,7 +338,10 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   /** Stops the server and frees its ports, so that another program can have them for a while. `take` ends that. */
   async release(): Promise<ReloadOutcome> {
     this.#mustNotBePaused('a release');
-    return this.#generations.release();
+    const outcome = await this.#generations.release();
+    // Whoever was told so finds it so, also when the keeper is killed at once.
+    this.#flush();
+    return outcome;
   }
 
   /** Starts the server again after a release. */
@@ -441,7 +457,10 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (estate !== undefined) this.#takeOver(estate);
     const { active } = this.#generations;
     active.handed = inheritedSockets(this.#duties.serviceEnv ?? {}, active.held);
-    const listened = await bindAll(this.#options.listen ?? [], active.held, this.#groups);
+    const staysReleased = estate !== undefined && isReleased(estate.recovery);
+    if (staysReleased) this.#generations.stayReleased();
+    const listen = staysReleased ? [] : (this.#options.listen ?? []);
+    const listened = await bindAll(listen, active.held, this.#groups);
     active.handed = [...active.handed, ...listened];
     this.#serviceManager.socketsChanged();
     this.#serviceManager.startWatchdog(this.#poller);
@@ -471,7 +490,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (this.#options.metrics !== undefined) await this.#monitor.serve(this.#options.metrics);
     this.#options.signal?.addEventListener('abort', () => void this.stop(), { once: true });
     if (estate !== undefined) this.#goOn(estate);
-    if (active.slots.length === 0) await this.#beginServer();
+    if (staysReleased) this.#say({ type: 'stays-released' });
+    else if (active.slots.length === 0) await this.#beginServer();
     if (this.#options.signal?.aborted) void this.stop();
     this.#nothingListens = setTimeout(() => this.#sayNothingListens(), NOTHING_LISTENS_MS);
   }
@@ -570,8 +590,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   /** What a keeper of this name has left that was killed, or has made room for us. */
   async #openEstate(): Promise<Estate | undefined> {
-    const recovery = this.#mayCopy ? readRecovery(this.#files.state) : undefined;
-    if (recovery === undefined) return undefined;
+    const recovery = readRecovery(this.#files.state);
+    if (recovery === undefined || !(this.#mayCopy || isReleased(recovery))) return undefined;
     const offered = inheritedInodes(this.#duties.serviceEnv ?? {});
     // Unless we come to have it, it is for whoever tries next.
     this.#isOthers = true;
@@ -901,6 +921,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #phase(): Phase {
     if (this.#isOver) return 'ended';
     if (this.#generations.stage === 'stopping') return 'stopping';
+    if (this.#generations.stage === 'released') return 'ended';
     const phases = this.#generations.active.slots.map(({ phase }) => phase);
     return phases.includes('serving') ? 'serving' : (phases[0] ?? 'starting');
   }

@@ -75,6 +75,8 @@ export type Notice =
   | { readonly type: 'rolled-back'; readonly generation: number }
   | { readonly type: 'paused' }
   | { readonly type: 'resumed' }
+  /** The former keeper had let go of the port for somebody else: the server is not started before `take`. */
+  | { readonly type: 'stays-released' }
   | { readonly type: 'nothing-listens'; readonly afterMs: number }
   | { readonly type: 'stopping'; readonly signal: NodeJS.Signals }
   | { readonly type: 'killed'; readonly pids: readonly number[] }

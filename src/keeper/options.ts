@@ -1,10 +1,10 @@
 import { HoldfastError } from '../errors.js';
 import { findGroup, findUser, type User } from '../kernel/users.js';
 import type { WatchOptions } from './drain-watch.js';
-import type { ReloadPolicy } from './generations.js';
 import type { Policy, RestartPolicy } from './lifecycle.js';
 import type { Notice } from './notices.js';
 import { parseReadiness } from './readiness.js';
+import type { ReloadPolicy } from './reload.js';
 import type { ServerTarget } from './running-server.js';
 
 /** More processes than that are a slip of the pen. */

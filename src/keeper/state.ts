@@ -39,6 +39,8 @@ export interface KeeperState {
   readonly generation: number;
   /** How far a reload is. */
   readonly reload: Stage;
+  /** While the reload is `draining`: what of the old generation is waited for. */
+  readonly drain?: DrainState | null;
   /** Its processes are stopped where they are, and its clients wait. */
   readonly paused: boolean;
   /** The first worker's first process. */
@@ -49,6 +51,21 @@ export interface KeeperState {
   readonly sockets: readonly SocketState[];
   /** The file that has the server's output; null when that goes where the keeper's goes. */
   readonly log?: string | null;
+}
+
+export interface DrainState {
+  /** The old one. */
+  readonly generation: number;
+  /** Connections that it has still, those in its accept queues among them; null while nobody has looked. */
+  readonly connections: number | null;
+  /** Of these, how many are owed something. The kernel does not tell it of unix sockets. */
+  readonly owed: number | null;
+  /** When it is stopped, whatever is left then. Milliseconds since 1970. */
+  readonly until: number;
+  /** Addresses whose sockets both generations have: there the old one takes new connections until it stops. */
+  readonly shared: readonly string[];
+  /** Addresses that the new generation has not taken: the old one serves there until it has, and only then drains. */
+  readonly late: readonly string[];
 }
 
 export interface WorkerState {

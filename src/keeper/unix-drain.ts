@@ -8,6 +8,8 @@ export interface UnixDrainOptions {
   readonly inodes: () => ReadonlySet<number>;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
+  /** Told how many connections each look finds. */
+  readonly onLook: (open: number) => void;
 }
 
 const LOOK_EVERY_MS = 2;
@@ -22,7 +24,8 @@ const SHARE = 5;
  *
  * @throws {DOMException} AbortError
  */
-export async function drainUnix({ paths, inodes, timeoutMs, signal }: UnixDrainOptions): Promise<number> {
+export async function drainUnix(options: UnixDrainOptions): Promise<number> {
+  const { paths, inodes, timeoutMs, signal, onLook } = options;
   if (paths.length === 0) return 0;
   const beginMs = performance.now();
   for (;;) {
@@ -31,6 +34,7 @@ export async function drainUnix({ paths, inodes, timeoutMs, signal }: UnixDrainO
     const own = accepted.length === 0 ? undefined : inodes();
     const open = accepted.filter((inode) => own?.has(inode)).length;
     const endMs = performance.now();
+    onLook(open);
     if (open === 0 || endMs - beginMs >= timeoutMs) return open;
     await sleep(Math.max(LOOK_EVERY_MS, (endMs - lookMs) * (SHARE - 1)), undefined, { signal });
   }

@@ -263,6 +263,29 @@ test('two files may not have an app of the same name at once', async () => {
   expect(await pidOf(first)).toBeGreaterThan(0);
 });
 
+test('an app whose port is released is told of, replaced or not, and started by nobody', async () => {
+  const port = await freePort();
+  const yaml = (who: string): string =>
+    `apps: { one: { command: [${process.execPath}, server.cjs], env: { PORT: ${port}, WHO: ${who} } } }`;
+  const apps = newApps(yaml('old'));
+  apps.write('server.cjs', SERVER);
+  expect((await apps.ask('up')).code).toBe(0);
+  expect((await apps.ask('release', 'one')).code).toBe(0);
+  const released = {
+    ...{ code: 1, stdout: '' },
+    stderr: expect.stringMatching(/^holdfast: one does not serve: its port is released, holdfast take one /),
+  };
+  expect(await apps.ask('up')).toEqual(released);
+  const keeper = apps.state('one')?.pid;
+  apps.write('holdfast.yaml', yaml('new'));
+  expect(await apps.ask('up')).toEqual(released);
+  expect(apps.state('one')?.pid).not.toBe(keeper);
+  expect(listeners(port)).toEqual([]);
+  expect((await apps.ask('take', 'one')).code).toBe(0);
+  expect(await bodyOf(port)).toContain('"who":"new"');
+  expect((await apps.ask('up')).stdout).toMatch(/^one: unchanged/);
+});
+
 test('up and down of some of the apps', async () => {
   const [first = 0, second = 0] = await freePorts(2);
   const apps = newApps(`

@@ -354,8 +354,15 @@ testNeeding('python3')('sockets of a service manager are taken over and handed o
   const [, inodes = ''] = await keeper.process.line(/^manager's (.*)$/);
   const [tcp] = JSON.parse(inodes) as number[];
   await keeper.holding();
-  for (let starts = 1; starts <= 2; starts++) {
-    const pid = starts === 1 ? keeper.worker() : await keeper.crash();
+  const releasedAndTaken = async (): Promise<number> => {
+    expect((await keeper.ask('release', 'app')).exit.code).toBe(0);
+    expect(listeners(own)).toEqual([]);
+    expect((await keeper.ask('take', 'app')).exit.code).toBe(0);
+    return keeper.worker();
+  };
+  for (let starts = 1; starts <= 3; starts++) {
+    const again = starts === 2 ? keeper.crash : releasedAndTaken;
+    const pid = starts === 1 ? keeper.worker() : await again();
     const [, json = ''] = await keeper.process.line(/^protocol (.*)$/, { after: starts - 1 });
     expect(JSON.parse(json)).toMatchObject({
       LISTEN_PID: `${pid}`,

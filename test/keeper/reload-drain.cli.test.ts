@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import type { KeeperState } from '../../src/index.js';
 import { type RunningKeeper, startKeeper } from '../support/keeper.js';
 import { freePort } from '../support/ports.js';
 import { isAlive } from '../support/proc.js';
@@ -98,6 +99,51 @@ test('what does not end is cut after --drain-timeout, and told', async () => {
   await reloaded(keeper);
   await keeper.process.line(/generation 1 has not finished after .*: 1 connection will be cut/);
   expect(await cut).toBe('ECONNRESET');
+  await settled(keeper);
+});
+
+test('status tells what a drain waits for, and until when', async () => {
+  const { port, keeper } = await startServer(['--drain-wait', 'open', '--drain-timeout', '1h']);
+  const endless = await response(port, '/endless');
+  endless.on('error', () => undefined).resume();
+  await reloaded(keeper);
+  const drain = await until('a look', async () => {
+    const { stdout } = await keeper.ask('status', 'app', '--json');
+    const [state] = JSON.parse(stdout) as KeeperState[];
+    return state?.reload === 'draining' && state.drain?.connections === 1 && state.drain;
+  });
+  expect(drain).toMatchObject({ generation: 1, shared: [], late: [] });
+  const minutes = (drain.until - Date.now()) / 60_000;
+  expect(minutes).toBeGreaterThan(50);
+  expect(minutes).toBeLessThanOrEqual(60);
+  const { stdout } = await keeper.ask('status', 'app');
+  expect(stdout).toMatch(
+    /^ {2}generation 1: 1 connection, \d owed something; it is stopped in \d+ min at the latest$/m,
+  );
+  endless.destroy();
+  await settled(keeper);
+  expect((await keeper.ask('status', 'app')).stdout).not.toContain('at the latest');
+});
+
+test('status tells which sockets the old generation shares until it stops', async () => {
+  const path = join(temporaryFolder(), 'socket');
+  const code = `require('node:http').createServer((request, response) => response.write('begun')).listen({ fd: 3 })`;
+  const keeper = startKeeper([process.execPath, '-e', code], { flags: ['--listen', `unix:${path}`] });
+  await keeper.holding();
+  const asked = get({ socketPath: path, agent: false });
+  const [answer] = await once(asked, 'response');
+  await reloaded(keeper);
+  const drain = await until('a look', async () => {
+    const { stdout } = await keeper.ask('status', 'app', '--json');
+    const [state] = JSON.parse(stdout) as KeeperState[];
+    return state?.drain?.connections === 1 && state.drain;
+  });
+  expect(drain).toMatchObject({ generation: 1, owed: null, shared: [`unix:${path}`], late: [] });
+  expect((await keeper.ask('status', 'app')).stdout).toContain(
+    `  unix:${path}: shared, the old generation takes connections there until it stops\n`,
+  );
+  answer.on('error', () => undefined);
+  asked.destroy();
   await settled(keeper);
 });
 

@@ -1,10 +1,11 @@
 import { once } from 'node:events';
-import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { cpuMs } from '../../bench/support/usage.js';
+import type { KeeperState } from '../../src/index.js';
 import { bodyOf } from '../support/http.js';
 import { type RunningKeeper, startKeeper } from '../support/keeper.js';
 import { startLoad } from '../support/load.js';
@@ -281,7 +282,9 @@ test('a standby that takes the place of one that dies while paused serves at the
   await keeper.process.line(/which was standing by, serves now/);
   const answers = Array.from({ length: 10 }, () => bodyOf(port, { timeoutMs: 20_000 }));
   await until('waiting clients', () => listeners(port).some(({ receiveQueue }) => receiveQueue >= 10));
-  await sleep(500);
+  await keeper.untilState('its place', ({ worker }) => worker?.pid === parked);
+  // It has the answer to its listen, and cannot take it.
+  await until('it stands still', () => processState(parked ?? 0) === 'T');
   expect(listeners(port)[0]?.receiveQueue).toBe(10);
   await keeper.ask('resume', 'app');
   for (const answer of await Promise.all(answers)) expect(answer).toContain(`pid ${parked}`);
@@ -301,7 +304,12 @@ test('a keeper that takes over a paused server starts one that has died at the r
   await next.process.line(/took over/);
   const answer = bodyOf(port, { timeoutMs: 20_000 });
   await until('a waiting client', () => listeners(port).some(({ receiveQueue }) => receiveQueue === 1));
-  await sleep(500);
+  await until('a start that waits', async () => {
+    const [state] = JSON.parse((await next.ask('status', 'app', '--json')).stdout) as KeeperState[];
+    const [worker] = state?.workers ?? [];
+    return state?.pid === next.process.pid && worker?.phase === 'starting' && worker.pid === null;
+  });
+  expect(next.process.lines(/started again, pid/)).toEqual([]);
   expect((await next.ask('status', 'app')).stdout).toContain('paused; holdfast resume app');
   expect(listeners(port)[0]?.receiveQueue).toBe(1);
   expect((await next.ask('resume', 'app')).exit.code).toBe(0);
@@ -371,6 +379,12 @@ test('each command names itself when it is refused', async () => {
     /^holdfast: the release failed: it is released$/m,
   );
 });
+
+/** A letter: R, S, T ... @see proc_pid_stat(5) */
+function processState(pid: number): string | undefined {
+  const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  return text.slice(text.lastIndexOf(')') + 2).split(' ')[0];
+}
 
 /** `current` in the folder, a link to the release that was deployed last. */
 function releases(port: number): {

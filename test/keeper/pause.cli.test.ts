@@ -1,0 +1,123 @@
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { bodyOf } from '../support/http.js';
+import { type RunningKeeper, startKeeper } from '../support/keeper.js';
+import { freePort } from '../support/ports.js';
+import { isAlive } from '../support/proc.js';
+import { nodeHttp } from '../support/servers.js';
+import { temporaryFolder } from '../support/temporary.js';
+import { until } from '../support/wait.js';
+import { reloaded } from './reloads.js';
+
+test('a generation that dies too often while paused is gone back from at the resume, not before', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port), { flags: ['--park', '1h'] });
+  await keeper.holding();
+  const first = keeper.worker();
+  await reloaded(keeper);
+  await keeper.process.line(/generation 1 is kept/);
+  for (let deaths = 0; deaths < 2; deaths++) {
+    await keeper.crash();
+    await keeper.process.line(/is served again/, { after: deaths });
+  }
+  expect((await keeper.ask('pause', 'app')).exit.code).toBe(0);
+  process.kill(keeper.worker(), 'SIGKILL');
+  await keeper.process.line(/ended by SIGKILL/, { after: 2 });
+  const { stdout } = await keeper.ask('status', 'app', '--json');
+  expect(JSON.parse(stdout)).toMatchObject([{ generation: 2, reload: 'parked', paused: true }]);
+  expect(keeper.process.lines(/going back/)).toEqual([]);
+  expect((await keeper.ask('resume', 'app')).exit.code).toBe(0);
+  await keeper.process.line(/generation 2 died 3 times since it took over: going back to the one before it/);
+  await keeper.process.line(/generation 1 serves again/);
+  expect(await bodyOf(port)).toContain(`pid ${first}`);
+});
+
+test('a way back that is due is not taken when the paused server is stopped', async () => {
+  const port = await freePort();
+  const keeper = startKeeper(nodeHttp.command(port), { flags: ['--park', '1h'] });
+  await keeper.holding();
+  await reloaded(keeper);
+  await keeper.process.line(/generation 1 is kept/);
+  for (let deaths = 0; deaths < 2; deaths++) {
+    await keeper.crash();
+    await keeper.process.line(/is served again/, { after: deaths });
+  }
+  await keeper.ask('pause', 'app');
+  process.kill(keeper.worker(), 'SIGKILL');
+  await keeper.process.line(/ended by SIGKILL/, { after: 2 });
+  keeper.process.kill('SIGTERM');
+  await keeper.process.end();
+  expect(keeper.process.lines(/going back/)).toEqual([]);
+});
+
+const READY_TIMEOUT_MS = 8_000;
+
+for (const ready of ['listen', 'http:/'] as const) {
+  test(`time in which a reload is paused is none of --ready-timeout (--ready ${ready})`, async () => {
+    const flags = ['--ready-timeout', `${READY_TIMEOUT_MS}ms`, '--ready', ready];
+    const { keeper, hold, letGo } = await startHeldBack(flags, ready);
+    const first = keeper.worker();
+    hold();
+    const reload = keeper.ask('reload', 'app');
+    const candidate = await candidateOf(keeper, ready === 'listen' ? 'starting' : 'serving');
+    expect((await keeper.ask('pause', 'app')).exit.code).toBe(0);
+    const since = performance.now();
+    letGo();
+    await until('longer than it may take', () => performance.now() - since > READY_TIMEOUT_MS, {
+      timeoutMs: 2 * READY_TIMEOUT_MS,
+    });
+    const { stdout } = await keeper.ask('status', 'app', '--json');
+    expect(JSON.parse(stdout)).toMatchObject([{ generation: 1, reload: 'starting' }]);
+    expect(isAlive(candidate)).toBe(true);
+    expect((await keeper.ask('resume', 'app')).exit.code).toBe(0);
+    expect(await reload).toMatchObject({ exit: { code: 0 }, stderr: '' });
+    const { worker } = await keeper.untilState('the second generation', ({ generation }) => generation === 2);
+    expect(worker?.pid).toBe(candidate);
+    expect(candidate).not.toBe(first);
+  });
+}
+
+test('what is left of --ready-timeout runs on after the resume', async () => {
+  const { keeper, hold } = await startHeldBack(['--ready-timeout', '3s']);
+  hold();
+  const reload = keeper.ask('reload', 'app');
+  await candidateOf(keeper, 'starting');
+  expect((await keeper.ask('pause', 'app')).exit.code).toBe(0);
+  expect((await keeper.ask('resume', 'app')).exit.code).toBe(0);
+  const { exit, stderr } = await reload;
+  expect(exit.code).toBe(1);
+  expect(stderr).toContain('it was not ready after 3000 ms');
+});
+
+/** A server that does not listen, or has no good answer, while it is held back. */
+async function startHeldBack(
+  flags: readonly string[],
+  ready: 'listen' | 'http:/' = 'listen',
+): Promise<{
+  readonly keeper: RunningKeeper;
+  readonly hold: () => void;
+  readonly letGo: () => void;
+}> {
+  const mark = join(temporaryFolder(), 'held-back');
+  const code = `
+    const isHeld = () => require('node:fs').existsSync(${JSON.stringify(mark)});
+    const server = require('node:http').createServer((request, response) => {
+      response.writeHead(isHeld() ? 503 : 200).end();
+    });
+    const look = () => {
+      if (isHeld() && ${ready === 'listen'}) setTimeout(look, 20);
+      else server.listen(${await freePort()}, '127.0.0.1');
+    };
+    look();`;
+  const keeper = startKeeper([process.execPath, '-e', code], { flags });
+  await keeper.holding();
+  return { keeper, hold: () => writeFileSync(mark, ''), letGo: () => rmSync(mark) };
+}
+
+async function candidateOf(keeper: RunningKeeper, inPhase: 'starting' | 'serving'): Promise<number> {
+  const { workers } = await keeper.untilState('a candidate', (state) =>
+    state.workers.some(({ generation, pid, phase }) => generation === 2 && pid !== null && phase === inPhase),
+  );
+  return workers.find(({ generation }) => generation === 2)?.pid ?? 0;
+}
