@@ -16,6 +16,9 @@ import {
 } from '../model/drain.js';
 import { toldQueueLength } from './held.js';
 
+/** How long a connection has been quiet when it counts as idle. */
+export const QUIET_MS = 1_000;
+
 export interface WatchOptions {
   /** Our fds of the listening TCP sockets of the old copy. They may become fewer. */
   readonly listeners: () => readonly Fd[];
@@ -79,7 +82,7 @@ export class DrainWatch {
 
   constructor(options: WatchOptions) {
     this.#options = options;
-    const { quietMs = 1_000, unclearQuietMs = quietMs } = options;
+    const { quietMs = QUIET_MS, unclearQuietMs = quietMs } = options;
     this.#quiet = { quietMs, unclearQuietMs };
     this.#families = familiesOf(options.listeners());
   }

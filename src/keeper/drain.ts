@@ -1,12 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type DrainLook, DrainWatch, type WatchOptions } from './drain-watch.js';
+import { type DrainLook, DrainWatch, QUIET_MS, type WatchOptions } from './drain-watch.js';
 
 export interface DrainOptions extends WatchOptions {
   /** Default 30 s. */
   readonly timeoutMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Told what each look finds. */
-  readonly onLook?: ((look: DrainLook) => void) | undefined;
+  /** Whether the server is stopped where it is: such time does not count. */
+  readonly isPaused?: (() => boolean) | undefined;
+  /** Told what each look finds, and how much of the time is left. */
+  readonly onLook?: ((look: DrainLook, leftMs: number) => void) | undefined;
 }
 
 export interface DrainOutcome {
@@ -44,17 +46,27 @@ const SHARE = 5;
  * @throws {DOMException} AbortError. {SyscallError} EPROTONOSUPPORT, ENOENT: the kernel has no inet_diag.
  */
 export async function drain(options: DrainOptions): Promise<DrainOutcome> {
-  const { wait, timeoutMs = 30_000, signal, onLook } = options;
-  const beginMs = performance.now();
+  const { wait, quietMs = QUIET_MS, timeoutMs = 30_000, signal, isPaused, onLook } = options;
+  let beginMs = performance.now();
+  // Whoever was stopped where he is was quiet for no reason of his own.
+  let quietFromMs = Number.NEGATIVE_INFINITY;
   const watch = new DrainWatch(options);
   for (let wasOver = false; ; ) {
     signal?.throwIfAborted();
     const lookMs = performance.now();
+    if (isPaused?.()) {
+      await sleep(LOOK_EVERY_MS, undefined, { signal });
+      quietFromMs = performance.now();
+      beginMs += quietFromMs - lookMs;
+      wasOver = false;
+      continue;
+    }
     const leftMs = timeoutMs - (lookMs - beginMs);
     const look = watch.look({ sure: wasOver || leftMs <= 0 });
-    const { isOver, waiting, open, owed } = look;
-    onLook?.(look);
+    const { waiting, open, owed } = look;
+    onLook?.(look, leftMs);
     const endMs = performance.now();
+    const isOver = look.isOver && (open === 0 || endMs - quietFromMs >= quietMs);
     if (isOver ? wasOver : leftMs <= 0) {
       const connections = waiting + open;
       return { drained: isOver, connections, owed: waiting + owed, durationMs: endMs - beginMs };

@@ -201,7 +201,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#readiness = reloadPolicy.readiness;
     this.#serviceManager = new ServiceManager(duties.serviceEnv, {
       say: (notice) => this.#say(notice),
-      held: () => this.#generations.active.held.all(),
+      held: () => this.#served(),
       readyTimeoutMs: reloadPolicy.readyTimeoutMs,
       stopTimeoutMs: this.#policy.stopTimeoutMs,
     });
@@ -1017,13 +1017,19 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     }
   }
 
+  /** The sockets that new connections go to. */
+  #served(): readonly HeldSocket[] {
+    const { active, late } = this.#generations;
+    return [...active.held.all(), ...late];
+  }
+
   /** What is to outlive this process: the notifiers, and the sockets that new connections go to. */
   #outliving(): readonly HeldFile[] {
-    const { active, late, stage } = this.#generations;
+    const { stage } = this.#generations;
     // With PID 1 the kernel ends all others of its namespace.
     if (!this.#mayCopy || process.pid === 1 || stage === 'stopping' || this.#isOver) return [];
     const notifiers = (this.#traps?.fds ?? []).map((fd) => ({ fd, key: `notifier ${fd}` }));
-    const sockets = [...active.held.all(), ...late].filter(({ confirmed }) => confirmed);
+    const sockets = this.#served().filter(({ confirmed }) => confirmed);
     return [...notifiers, ...sockets.map((held) => ({ fd: held.fd, key: fileKey(held) }))];
   }
 

@@ -13,6 +13,8 @@ const LOOK_MS = 200;
 export interface LateAddressesHost {
   readonly groups: ReusePortGroups;
   readonly say: (notice: Notice) => void;
+  /** Whether the servers are stopped where they are: such time does not count. */
+  readonly isPaused: () => boolean;
   /** Whether the old generation keeps what nobody has taken: it may be gone back to. */
   readonly oldKeeps: boolean;
 }
@@ -72,7 +74,9 @@ export class LateAddresses {
     if (old === undefined || next === undefined || this.#places.length === 0) return;
     this.#say();
     while (this.#places.length > 0 && !old.isOver && this.leftMs > 0) {
+      const [sinceMs, wasPaused] = [performance.now(), this.#host.isPaused()];
       await sleep(LOOK_MS, undefined, { signal, ref: false });
+      if (wasPaused) this.#untilMs += performance.now() - sinceMs;
       this.take();
     }
     for (const place of this.#places) {

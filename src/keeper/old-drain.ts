@@ -9,21 +9,26 @@ import type { ReloadPolicy } from './reload.js';
 import type { DrainState } from './state.js';
 import { drainUnix } from './unix-drain.js';
 
+export interface OldDrainHost {
+  readonly say: (notice: Notice) => void;
+  readonly isPaused: () => boolean;
+}
+
 /** Waits until a generation that has been taken over from has finished what it has. */
 export class OldDrain {
   readonly #old: Generation;
   readonly #policy: ReloadPolicy;
-  readonly #say: (notice: Notice) => void;
+  readonly #host: OldDrainHost;
   readonly #stopping = new AbortController();
   /** When it is over, in milliseconds since 1970. */
   #until: number;
   #seen: Pick<DrainState, 'connections' | 'owed'> = { connections: null, owed: null };
 
   /** `startsInMs`: at the latest. */
-  constructor(old: Generation, policy: ReloadPolicy, startsInMs: number, say: (notice: Notice) => void) {
+  constructor(old: Generation, policy: ReloadPolicy, startsInMs: number, host: OldDrainHost) {
     this.#old = old;
     this.#policy = policy;
-    this.#say = say;
+    this.#host = host;
     this.#until = Date.now() + startsInMs + policy.drainTimeoutMs;
   }
 
@@ -52,6 +57,7 @@ export class OldDrain {
   async run(): Promise<void> {
     const old = this.#old;
     const { signal } = this;
+    const { say, isPaused } = this.#host;
     const since = performance.now();
     const sockets = old.held.all().filter(({ place }) => place !== undefined);
     const ports = sockets.map(({ address }) => (address as InetAddress).port);
@@ -68,7 +74,9 @@ export class OldDrain {
         quietMs: drainQuietMs,
         timeoutMs: drainTimeoutMs,
         signal,
-        onLook: ({ waiting, open, owed }) => {
+        isPaused,
+        onLook: ({ waiting, open, owed }, leftMs) => {
+          this.#until = Date.now() + Math.max(0, leftMs);
           this.#seen = { connections: waiting + open, owed: waiting + owed };
         },
       });
@@ -77,8 +85,9 @@ export class OldDrain {
       const onLook = (open: number): void => {
         this.#seen = { connections: connections + open, owed: null };
       };
-      const left = drainWait === 'queue' ? 0 : await drainUnix({ paths, inodes, timeoutMs, signal, onLook });
-      this.#say({
+      const left =
+        drainWait === 'queue' ? 0 : await drainUnix({ paths, inodes, timeoutMs, signal, isPaused, onLook });
+      say({
         type: 'drained',
         generation: old.number,
         tookMs: Math.round(performance.now() - since),
@@ -88,7 +97,7 @@ export class OldDrain {
     } catch (error) {
       if (signal.aborted) return;
       const text = `cannot see connections, which get ${drainTimeoutMs} ms to end: ${errorText(error)}`;
-      this.#say({ type: 'warning', text });
+      say({ type: 'warning', text });
       await sleep(drainTimeoutMs, undefined, { ref: false });
     }
   }

@@ -8,6 +8,8 @@ export interface UnixDrainOptions {
   readonly inodes: () => ReadonlySet<number>;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
+  /** Whether the server is stopped where it is: such time does not count. */
+  readonly isPaused: () => boolean;
   /** Told how many connections each look finds. */
   readonly onLook: (open: number) => void;
 }
@@ -25,11 +27,16 @@ const SHARE = 5;
  * @throws {DOMException} AbortError
  */
 export async function drainUnix(options: UnixDrainOptions): Promise<number> {
-  const { paths, inodes, timeoutMs, signal, onLook } = options;
+  const { paths, inodes, timeoutMs, signal, isPaused, onLook } = options;
   if (paths.length === 0) return 0;
-  const beginMs = performance.now();
+  let beginMs = performance.now();
   for (;;) {
     const lookMs = performance.now();
+    if (isPaused()) {
+      await sleep(LOOK_EVERY_MS, undefined, { signal });
+      beginMs += performance.now() - lookMs;
+      continue;
+    }
     const accepted = acceptedUnixSockets(paths);
     const own = accepted.length === 0 ? undefined : inodes();
     const open = accepted.filter((inode) => own?.has(inode)).length;

@@ -24,6 +24,30 @@ test('an answer in two parts is finished by the old server', async () => {
   expect(isAlive(old)).toBe(false);
 });
 
+test('while it is paused the old server loses none of the time in which it may finish', async () => {
+  const port = await freePort();
+  const code = `require('node:http').createServer((_, response) => {
+    let lines = 0;
+    const timer = setInterval(() => {
+      response.write('line\\n');
+      if (++lines === 10) response.end(clearInterval(timer));
+    }, 200);
+  }).listen(${port}, '127.0.0.1')`;
+  const flags = ['--drain-timeout', '5s'];
+  const keeper = startKeeper([process.execPath, '-e', code], { flags });
+  await keeper.holding();
+  const answer = await response(port, '/');
+  const { old } = await replaced(keeper);
+  await keeper.ask('pause', 'app');
+  // Longer than it has in all.
+  await sleep(6_000);
+  expect(keeper.state()).toMatchObject({ paused: true, reload: 'draining' });
+  await keeper.ask('resume', 'app');
+  expect(await text(answer)).toBe('line\n'.repeat(10));
+  await settled(keeper);
+  expect(isAlive(old)).toBe(false);
+});
+
 test('an upload in pieces is taken by the old server to its end', async () => {
   const { port, keeper } = await startServer();
   const upload = request({ port, host: '127.0.0.1', method: 'POST', path: '/upload' });
