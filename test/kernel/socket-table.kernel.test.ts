@@ -56,17 +56,18 @@ testNeeding(['netns', 'bound sockets'])(
     tell({
       same: named(sockets).join() === named(dumped).join(),
       count: sockets.size,
-      timeWaits: timeWaits.count,
-      counted: tcpSockets(['TIME_WAIT']).length,
+      timeWaits: timeWaits.count - tcpSockets(['TIME_WAIT']).length,
+      areMany: timeWaits.count > 1000,
       ports: [...ports],
       soon: times.filter((ms) => ms > 60_000 || ms < 30_000).length,
       orphans: [orphans.count, orphans.ports[0]],
     });`,
       { timeoutMs: 30_000 },
     );
-    // Two listeners, two connections with two ends each, a bound one, and the end that has not closed.
+    // Two listeners, two connections with two ends each, a bound one, and the end that has not closed. On a busy
+    // machine some of the connections were once seen to leave no TIME_WAIT, in the kernel's own list neither.
     expect(told).toEqual({
-      ...{ same: true, count: 8, timeWaits: 1500, counted: 1500, ports: [7000], soon: 0, orphans: [1, 7000] },
+      ...{ same: true, count: 8, timeWaits: 0, areMany: true, ports: [7000], soon: 0, orphans: [1, 7000] },
     });
   },
 );
