@@ -596,8 +596,20 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     // Unless we come to have it, it is for whoever tries next.
     this.#isOthers = true;
     const estate = await onceOpen(() => openEstate(recovery, this.#files.state, { offered }));
+    if (estate !== undefined && this.#running !== undefined) this.#mustBeOf(estate, this.#running.root);
     this.#isOthers = false;
     return estate;
+  }
+
+  /** One name is one server's: what a killed keeper has left goes on by `run`, and not by the adoption of another server. */
+  #mustBeOf(estate: Estate, server: ProcessId): void {
+    const { recovery, notifiers, sockets } = estate;
+    const workers = recovery.generations.flatMap((one) => one.workers);
+    if (workers.some(({ root }) => root?.pid === server.pid && root.startTime === server.startTime)) return;
+    for (const fd of [...sockets.values(), ...notifiers.map(({ copy }) => copy)]) close(fd);
+    const left = isReleased(recovery) ? 'had released its port' : 'left its server';
+    const text = `a keeper named "${this.name}" was killed and ${left}: go on with that by holdfast run, or choose another --name`;
+    throw new HoldfastError('ERR_HOLDFAST_ADOPT', text);
   }
 
   #estateOfRunning(): Estate | undefined {

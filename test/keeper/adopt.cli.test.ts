@@ -50,6 +50,31 @@ test('the first reload of an adopted server fails no request', async () => {
   expect(isAlive(bare.pid)).toBe(false);
 });
 
+for (const isReleased of [false, true]) {
+  const left = isReleased ? 'a released port' : 'a server';
+  test(`the name of a keeper that was killed and has left ${left} is not given to another server`, async () => {
+    const [port, other] = [await freePort(), await freePort()];
+    const killed = startKeeper(nodeHttp.command(port));
+    await killed.holding();
+    if (isReleased) expect((await killed.ask('release', 'app')).exit.code).toBe(0);
+    killed.process.kill('SIGKILL');
+    await killed.process.end();
+    const bare = start(nodeHttp.command(other));
+    await bare.listening(other);
+    const refused = start([...holdfast, 'adopt', `${other}`, '--name', 'app'], { env: killed.env });
+    expect((await refused.end()).code).toBe(2);
+    expect(refused.stderr).toMatch(
+      /named "app" was killed and (had released its port|left its server): .*ERR_HOLDFAST_ADOPT/,
+    );
+    expect(isAlive(bare.pid)).toBe(true);
+    // It has lost nothing.
+    const next = startKeeper(nodeHttp.command(port), { beside: killed });
+    await next.process.line(isReleased ? /stays released/ : /took over the server/);
+    const named = start([...holdfast, 'adopt', `${other}`, '--name', 'other'], { env: killed.env });
+    await named.line(/took over the server/);
+  });
+}
+
 test('an adopted server ends with its keeper, and its port is free', async () => {
   const port = await freePort();
   const { bare, keeper } = await adopted(nodeHttp, port);
