@@ -79,7 +79,8 @@ export class Generations {
   #pausedAt = 0;
   /** The active generation died too often while paused. */
   #isBackDue = false;
-  #released: () => void = () => undefined;
+  /** Who waits for the release, and since when. */
+  #releasing: { readonly settle: (outcome: ReloadOutcome) => void; readonly sinceMs: number } | undefined;
   /** The addresses of `--listen` have been let go of for somebody else. */
   #isLetGo = false;
   /** Where a candidate that may have other addresses takes clients, and since when these are the same. */
@@ -290,11 +291,7 @@ export class Generations {
       return Promise.resolve({ ok: false, goesOn: true, why: `it is ${this.#turnover.stage}` });
     }
     return new Promise((settle) => {
-      const since = performance.now();
-      this.#released = (): void => {
-        const tookMs = Math.round(performance.now() - since);
-        settle({ ok: true, generation: this.#active.number, tookMs });
-      };
+      this.#releasing = { settle, sinceMs: performance.now() };
       this.#dispatch({ type: 'release-requested' });
     });
   }
@@ -326,6 +323,7 @@ export class Generations {
   stop(signal?: NodeJS.Signals, delivered = false): void {
     const again = this.#turnover.stage === 'stopping';
     this.#dispatch({ type: 'stop-requested' });
+    this.#answerRelease({ ok: false, goesOn: false, why: STOPPED });
     // Those that a reload is stopping already must not be killed for it.
     for (const generation of this.all())
       if (again || !generation.isStopping) generation.stop(signal, delivered);
@@ -369,8 +367,11 @@ export class Generations {
     this.#endIfOver();
   }
 
-  /** Lets go of everything. */
+  /** Lets go of everything. Who still waits for an answer is told that another keeper goes on. */
   forget(): void {
+    const left: ReloadOutcome = { ok: false, goesOn: true, why: LEFT };
+    for (const { settle } of [...this.#asked, ...this.#waiting]) settle(left);
+    this.#answerRelease(left);
     clearInterval(this.#renewals);
     this.#ready.end();
     this.#drain?.stop();
@@ -432,7 +433,7 @@ export class Generations {
         this.#isLetGo = true;
         // A service manager's stay listening there anyway.
         for (const held of this.#active.held.all()) if (!held.inherited) this.#active.held.release(held);
-        this.#released();
+        this.#answerRelease();
         return;
       case 'stop-old':
         this.#parkTimer?.clear();
@@ -681,6 +682,14 @@ export class Generations {
     this.#asked = [];
   }
 
+  #answerRelease(failure?: ReloadOutcome): void {
+    const releasing = this.#releasing;
+    if (releasing === undefined) return;
+    this.#releasing = undefined;
+    const tookMs = Math.round(performance.now() - releasing.sinceMs);
+    releasing.settle(failure ?? { ok: true, generation: this.#active.number, tookMs });
+  }
+
   /** Closes what it held. */
   #letGo(generation: Generation): void {
     this.#host.groups.leave(generation.held.all());
@@ -703,6 +712,7 @@ const DEATHS_MAX = 3;
 /** How long a new generation has taken no further address when it counts as having them all. */
 const SETTLED_MS = 1_000;
 const STOPPED = 'the keeper is stopping';
+const LEFT = 'another keeper has taken over meanwhile';
 
 function endedHow(end: WorkerEnd | null): string {
   if (end === null) return 'it did not start';
