@@ -11,6 +11,7 @@ import {
   isServed,
   type Place,
   placeKey,
+  takeClientsAgain,
 } from './held.js';
 import { LateAddresses } from './late-addresses.js';
 import type { WorkerEnd } from './lifecycle.js';
@@ -117,8 +118,7 @@ export class Generations {
 
   /** The sockets by which the old generation still serves addresses that the active one has not taken. */
   get late(): readonly HeldSocket[] {
-    const old = this.#old;
-    return old === undefined ? [] : this.#late.places.flatMap((place) => old.held.at(place));
+    return this.#late.served;
   }
 
   get stage(): Turnover['stage'] {
@@ -191,7 +191,12 @@ export class Generations {
     }
     if (!old.isOver) {
       this.#turnover = { ...this.#turnover, stage: 'draining' };
-      this.#expectLate(old, this.#active, performance.now());
+      // A candidate that never served has no address that is to be taken from it.
+      if (!this.#turnover.wentBack) {
+        this.#expectLate(old, this.#active, performance.now());
+        // The former keeper may have found their time over.
+        for (const held of this.#late.served) takeClientsAgain(held);
+      }
       void this.#drainOld();
     }
     this.#addWorkers(this.#active);

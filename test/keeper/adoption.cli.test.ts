@@ -11,6 +11,7 @@ import { isAlive, listeners } from '../support/proc.js';
 import { goHttp, javaHttp, nginx, nodeHttp, pythonHttp, staticHttp, trap } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
+import { changingCommand } from './programs.js';
 import { expectNothingFailed, reloaded, settled } from './reloads.js';
 
 const KILLS = Number(process.env.HOLDFAST_TEST_KEEPER_KILLS ?? 3);
@@ -309,6 +310,27 @@ test('so is one whose candidate shares the socket of the old server', async () =
   await expectOneSocket(keeper);
 });
 
+test('of a candidate that a kill interrupted nobody is to take an address', async () => {
+  const [port, fresh] = [await freePort(), await freePort()];
+  const { command, become } = changingCommand(nodeHttp.command(port));
+  const flags = ['--ready', 'delay:1h', '--ready-timeout', '2h'];
+  const first = startKeeper(command, { flags });
+  await first.holding();
+  const worker = first.worker();
+  become(nodeHttp.command(fresh));
+  void first.ask('reload', '--new-addresses', 'app');
+  await first.untilState(
+    'the candidate',
+    (state) => socketsIn(state).filter(({ confirmed }) => confirmed).length === 2,
+  );
+  await killed(first);
+  const keeper = successor(first, command, flags);
+  await settled(keeper);
+  expect(keeper.worker()).toBe(worker);
+  expect(keeper.process.stderr).not.toContain('does not listen');
+  expect(listeners(fresh)).toEqual([]);
+});
+
 test('run --replace takes over from the keeper that runs, which ends with 0; the server serves on', async () => {
   const port = await freePort();
   const first = startKeeper(nodeHttp.command(port));
@@ -477,7 +499,7 @@ function inodesOf(port: number): readonly number[] {
   return listeners(port).map(({ inode }) => inode);
 }
 
-function socketsIn(state: KeeperState): readonly unknown[] {
+function socketsIn(state: KeeperState): Recovery['generations'][number]['sockets'] {
   const { recovery } = state as KeeperState & { readonly recovery: Recovery };
   return recovery.generations.flatMap(({ sockets }) => sockets);
 }
@@ -494,6 +516,6 @@ interface Recovery {
   readonly holder: { readonly pid: number };
   readonly generations: readonly {
     readonly workers: readonly { readonly failures: number }[];
-    readonly sockets: readonly unknown[];
+    readonly sockets: readonly { readonly confirmed: boolean }[];
   }[];
 }
