@@ -691,7 +691,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#flush();
     for (const holder of estate.holders) signalProcess(holder, 'SIGKILL');
     this.#say({ type: 'adopted', pids, addresses, binds });
-    if (active.workers.length === 0) return;
+    // What is released begins anew with the take.
+    if (active.workers.length === 0 || isReleased(recovery)) return;
     const { stage, command, directory } = recovery;
     const restart = stage === 'emptying';
     const isOther = !isDeepStrictEqual([command, directory], [this.#options.command, this.#cwd]);
