@@ -284,7 +284,7 @@ export class Generations {
     this.#parkTimer?.goOn();
     // Not at once: a stop has a paused server go on too, and nothing is to be started for that.
     queueMicrotask(() => {
-      if (this.#turnover.stage === 'stopping') return;
+      if (this.#turnover.stage === 'stopping' || this.#host.isPaused()) return;
       if (this.#isBackDue) this.#goBack();
       this.changed(this.#candidate ?? this.#active);
     });
@@ -357,6 +357,8 @@ export class Generations {
       if (this.#active.isOver && this.#turnover.stage === 'steady') this.stop();
     } else if (generation === this.#old) {
       this.#late.oldEnded({ isStopping: this.#turnover.stage === 'stopping' });
+      // It may have ended before its time: the next one that is parked has its own.
+      this.#parkTimer?.clear();
       this.#old = undefined;
       this.#letGo(generation);
       this.#dispatch({ type: 'old-ended' });
