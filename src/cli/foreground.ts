@@ -106,6 +106,7 @@ export async function foreground(apps: readonly App[], options: ForegroundOption
     // A signal that came while it was started has not reached it.
     if (isStopping) endApp(one);
   }
+  reloads.begin();
   await Promise.all(ends);
   process.exit(exitCode);
 }
@@ -138,12 +139,19 @@ class Reloads {
   readonly #options: ForegroundOptions;
   readonly #host: ReloadsHost;
   #isAsked = false;
-  #isBusy = false;
+  /** Until `begin`: not all apps are there yet. */
+  #isBusy = true;
 
   constructor(running: readonly Running[], options: ForegroundOptions, host: ReloadsHost) {
     this.#running = running;
     this.#options = options;
     this.#host = host;
+  }
+
+  /** All apps have been started. */
+  begin(): void {
+    this.#isBusy = false;
+    if (this.#isAsked) void this.#reload();
   }
 
   ask(): void {
