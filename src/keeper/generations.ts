@@ -653,7 +653,7 @@ export class Generations {
       this.ended(old, 0);
       return;
     }
-    const drain = new OldDrain(old, this.#policy, this.#late.leftMs, this.#host);
+    const drain = new OldDrain(old, this.#policy, () => this.#late.leftMs, this.#host);
     this.#drain = drain;
     try {
       await this.#late.wait(drain.signal);
