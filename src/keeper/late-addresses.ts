@@ -56,7 +56,11 @@ export class LateAddresses {
   expect(old: Generation, next: Generation, untilMs: number): void {
     this.#old = old;
     this.#next = next;
-    this.#places = unservedPlaces(old, next);
+    const { groups } = this.#host;
+    // A former keeper has seen who takes clients there; we have not looked for long enough.
+    this.#places = unservedPlaces(old, next).filter(
+      (place) => !next.held.at(place).some((held) => groups.isServing(held)),
+    );
     this.#untilMs = Math.min(untilMs, performance.now() + LATE_MS);
     this.#isOver = false;
     if (this.#places.length === 0) return;

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { KeeperState } from '../../src/index.js';
@@ -330,6 +332,34 @@ test('of a candidate that a kill interrupted nobody is to take an address', asyn
   expect(keeper.process.stderr).not.toContain('does not listen');
   expect(listeners(fresh)).toEqual([]);
 });
+
+testNeeding(pythonHttp.needs)(
+  'a server that was handed its socket and does not call listen has taken its address, for the next keeper too',
+  async () => {
+    const port = await freePort();
+    const code = `
+import os, socket
+server = socket.socket(fileno=3)
+kept = []
+while True:
+    client, _ = server.accept()
+    client.sendall(b'pid %d' % os.getpid())
+    kept.append(client)
+`;
+    const command = ['python3', '-c', code];
+    const flags = ['--listen', `${port}`, '--drain-wait', 'open', '--drain-timeout', '1h'];
+    const first = startKeeper(command, { flags });
+    await first.holding();
+    const open = connect(port, '127.0.0.1');
+    expect(`${(await once(open, 'data'))[0]}`).toBe(`pid ${first.worker()}`);
+    await reloaded(first);
+    await killed(first);
+    const keeper = successor(first, command, flags);
+    await keeper.process.line(/took over the server/);
+    expect(keeper.process.stderr).not.toContain('does not listen');
+    open.destroy();
+  },
+);
 
 test('run --replace takes over from the keeper that runs, which ends with 0; the server serves on', async () => {
   const port = await freePort();
