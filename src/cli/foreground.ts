@@ -8,6 +8,7 @@ import { isAlive } from '../keeper/tree.js';
 import { processStat } from '../kernel/procfs.js';
 import { type AppKeeper, startKeeper } from './app-keeper.js';
 import { type AppRecord, removeRecord, runningRecord, writeRecord } from './app-record.js';
+import { stateOf } from './ask-named.js';
 import { changesOf, describeReplaced, replaceApp, whyNotReplaced } from './replace-app.js';
 
 const LAST_WORDS_MS = 1_000;
@@ -105,6 +106,7 @@ export async function foreground(apps: readonly App[], options: ForegroundOption
     // A signal that came while it was started has not reached it.
     if (isStopping) endApp(one);
   }
+  reloads.begin();
   await Promise.all(ends);
   process.exit(exitCode);
 }
@@ -137,12 +139,19 @@ class Reloads {
   readonly #options: ForegroundOptions;
   readonly #host: ReloadsHost;
   #isAsked = false;
-  #isBusy = false;
+  /** Until `begin`: not all apps are there yet. */
+  #isBusy = true;
 
   constructor(running: readonly Running[], options: ForegroundOptions, host: ReloadsHost) {
     this.#running = running;
     this.#options = options;
     this.#host = host;
+  }
+
+  /** All apps have been started. */
+  begin(): void {
+    this.#isBusy = false;
+    if (this.#isAsked) void this.#reload();
   }
 
   ask(): void {
@@ -194,6 +203,9 @@ class Reloads {
     } catch (error) {
       this.#host.tell(`${app.name}: ${errorText(error)}`);
     } finally {
+      // The former one lives only if the other could not take over from it.
+      if (one.next !== undefined && !isAlive(one.keeper)) one.keeper = one.next;
+      one.record = runningRecord(app.name) ?? one.record;
       one.next = undefined;
       one.replacing = undefined;
       settle();
@@ -213,9 +225,8 @@ class Reloads {
     };
     const { waitMs } = this.#options;
     const replacement = await replaceApp(app, one.record, changed, { start, waitMs, reloads: true });
-    // The former one lives only if the other could not take over from it.
-    if (one.next !== undefined && !isAlive(one.keeper)) one.keeper = one.next;
-    one.record = runningRecord(app.name) ?? one.record;
+    // Who answers has taken over, and the former one may live for a moment longer.
+    if (one.next !== undefined && (await stateOf(app.name))?.pid === one.next.pid) one.keeper = one.next;
     if (replacement.ok) this.#host.tell(`${app.name}: ${describeReplaced(changed, replacement.state)}`);
     else this.#host.tell(`${app.name} ${replacement.why}`);
   }

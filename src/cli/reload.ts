@@ -104,7 +104,8 @@ export function outcomeText(
 
 /** Without the reason. */
 export function deedFailed({ goesOn }: { readonly goesOn: boolean }, deed: Deed = 'reload'): string {
-  if (!goesOn) return `the ${deed} failed, the new one is started again as after a crash`;
+  if (!goesOn && deed !== 'release')
+    return `the ${deed} failed, the new one is started again as after a crash`;
   switch (deed) {
     case 'release':
     case 'take':

@@ -65,7 +65,7 @@ function describeDrain({
   const open = connections === 1 ? '1 connection' : `${connections ?? 'no look yet at its'} connections`;
   const ofThem = owed === null ? '' : `, ${owed} owed something`;
   return [
-    `  generation ${generation}: ${open}${ofThem}; it is stopped in ${left} at the latest`,
+    `  generation ${generation}: ${open}${ofThem}; it is waited for ${left} more at the most`,
     ...(late.length === 0 ? [] : [`  ${late.join(', ')}: not taken by the new generation yet`]),
     ...(shared.length === 0
       ? []

@@ -11,6 +11,7 @@ import {
   isServed,
   type Place,
   placeKey,
+  takeClientsAgain,
 } from './held.js';
 import { LateAddresses } from './late-addresses.js';
 import type { WorkerEnd } from './lifecycle.js';
@@ -79,7 +80,8 @@ export class Generations {
   #pausedAt = 0;
   /** The active generation died too often while paused. */
   #isBackDue = false;
-  #released: () => void = () => undefined;
+  /** Who waits for the release, and since when. */
+  #releasing: { readonly settle: (outcome: ReloadOutcome) => void; readonly sinceMs: number } | undefined;
   /** The addresses of `--listen` have been let go of for somebody else. */
   #isLetGo = false;
   /** Where a candidate that may have other addresses takes clients, and since when these are the same. */
@@ -116,8 +118,7 @@ export class Generations {
 
   /** The sockets by which the old generation still serves addresses that the active one has not taken. */
   get late(): readonly HeldSocket[] {
-    const old = this.#old;
-    return old === undefined ? [] : this.#late.places.flatMap((place) => old.held.at(place));
+    return this.#late.served;
   }
 
   get stage(): Turnover['stage'] {
@@ -190,7 +191,12 @@ export class Generations {
     }
     if (!old.isOver) {
       this.#turnover = { ...this.#turnover, stage: 'draining' };
-      this.#expectLate(old, this.#active, performance.now());
+      // A candidate that never served has no address that is to be taken from it.
+      if (!this.#turnover.wentBack) {
+        this.#expectLate(old, this.#active, performance.now());
+        // The former keeper may have found their time over.
+        for (const held of this.#late.served) takeClientsAgain(held);
+      }
       void this.#drainOld();
     }
     this.#addWorkers(this.#active);
@@ -278,7 +284,7 @@ export class Generations {
     this.#parkTimer?.goOn();
     // Not at once: a stop has a paused server go on too, and nothing is to be started for that.
     queueMicrotask(() => {
-      if (this.#turnover.stage === 'stopping') return;
+      if (this.#turnover.stage === 'stopping' || this.#host.isPaused()) return;
       if (this.#isBackDue) this.#goBack();
       this.changed(this.#candidate ?? this.#active);
     });
@@ -290,11 +296,7 @@ export class Generations {
       return Promise.resolve({ ok: false, goesOn: true, why: `it is ${this.#turnover.stage}` });
     }
     return new Promise((settle) => {
-      const since = performance.now();
-      this.#released = (): void => {
-        const tookMs = Math.round(performance.now() - since);
-        settle({ ok: true, generation: this.#active.number, tookMs });
-      };
+      this.#releasing = { settle, sinceMs: performance.now() };
       this.#dispatch({ type: 'release-requested' });
     });
   }
@@ -326,6 +328,7 @@ export class Generations {
   stop(signal?: NodeJS.Signals, delivered = false): void {
     const again = this.#turnover.stage === 'stopping';
     this.#dispatch({ type: 'stop-requested' });
+    this.#answerRelease({ ok: false, goesOn: false, why: STOPPED });
     // Those that a reload is stopping already must not be killed for it.
     for (const generation of this.all())
       if (again || !generation.isStopping) generation.stop(signal, delivered);
@@ -354,6 +357,8 @@ export class Generations {
       if (this.#active.isOver && this.#turnover.stage === 'steady') this.stop();
     } else if (generation === this.#old) {
       this.#late.oldEnded({ isStopping: this.#turnover.stage === 'stopping' });
+      // It may have ended before its time: the next one that is parked has its own.
+      this.#parkTimer?.clear();
       this.#old = undefined;
       this.#letGo(generation);
       this.#dispatch({ type: 'old-ended' });
@@ -369,8 +374,11 @@ export class Generations {
     this.#endIfOver();
   }
 
-  /** Lets go of everything. */
+  /** Lets go of everything. Who still waits for an answer is told that another keeper goes on. */
   forget(): void {
+    const left: ReloadOutcome = { ok: false, goesOn: true, why: LEFT };
+    for (const { settle } of [...this.#asked, ...this.#waiting]) settle(left);
+    this.#answerRelease(left);
     clearInterval(this.#renewals);
     this.#ready.end();
     this.#drain?.stop();
@@ -432,7 +440,7 @@ export class Generations {
         this.#isLetGo = true;
         // A service manager's stay listening there anyway.
         for (const held of this.#active.held.all()) if (!held.inherited) this.#active.held.release(held);
-        this.#released();
+        this.#answerRelease();
         return;
       case 'stop-old':
         this.#parkTimer?.clear();
@@ -645,7 +653,7 @@ export class Generations {
       this.ended(old, 0);
       return;
     }
-    const drain = new OldDrain(old, this.#policy, this.#late.leftMs, this.#host);
+    const drain = new OldDrain(old, this.#policy, () => this.#late.leftMs, this.#host);
     this.#drain = drain;
     try {
       await this.#late.wait(drain.signal);
@@ -681,6 +689,14 @@ export class Generations {
     this.#asked = [];
   }
 
+  #answerRelease(failure?: ReloadOutcome): void {
+    const releasing = this.#releasing;
+    if (releasing === undefined) return;
+    this.#releasing = undefined;
+    const tookMs = Math.round(performance.now() - releasing.sinceMs);
+    releasing.settle(failure ?? { ok: true, generation: this.#active.number, tookMs });
+  }
+
   /** Closes what it held. */
   #letGo(generation: Generation): void {
     this.#host.groups.leave(generation.held.all());
@@ -703,6 +719,7 @@ const DEATHS_MAX = 3;
 /** How long a new generation has taken no further address when it counts as having them all. */
 const SETTLED_MS = 1_000;
 const STOPPED = 'the keeper is stopping';
+const LEFT = 'another keeper has taken over meanwhile';
 
 function endedHow(end: WorkerEnd | null): string {
   if (end === null) return 'it did not start';

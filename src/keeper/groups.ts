@@ -92,6 +92,12 @@ export class ReusePortGroups {
     this.#steer(group);
   }
 
+  /** Whether new connections come to the socket, as far as `serve` has said so. */
+  isServing(held: HeldSocket): boolean {
+    const group = held.place && this.#groups.get(placeKey(held.place));
+    return group?.serving.includes(held) === true;
+  }
+
   /**
    * Takes sockets of which no process is left out of their groups, one after the other. An index that no member has means
    * any of them, so that one who is to leave next could get a client, and reset it. So while one leaves, and the last

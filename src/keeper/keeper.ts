@@ -298,7 +298,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     return this.#known(await this.#generations.rollback());
   }
 
-  /** Whoever comes after us knows what we answer: it would go back to the generation before. */
+  /** Whoever comes after us knows what we answer, also when we are killed at once: else it would undo it. */
   #known(outcome: ReloadOutcome): ReloadOutcome {
     this.#flush();
     return outcome;
@@ -338,10 +338,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   /** Stops the server and frees its ports, so that another program can have them for a while. `take` ends that. */
   async release(): Promise<ReloadOutcome> {
     this.#mustNotBePaused('a release');
-    const outcome = await this.#generations.release();
-    // Whoever was told so finds it so, also when the keeper is killed at once.
-    this.#flush();
-    return outcome;
+    return this.#known(await this.#generations.release());
   }
 
   /** Starts the server again after a release. */
@@ -350,7 +347,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (this.#generations.stage !== 'released') {
       return { ok: false, goesOn: true, why: 'nothing has been released' };
     }
-    return this.#generations.reload({});
+    return this.#known(await this.#generations.reload({}));
   }
 
   /** A released port is somebody else's until he who released it takes it back. */
@@ -703,7 +700,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#flush();
     for (const holder of estate.holders) signalProcess(holder, 'SIGKILL');
     this.#say({ type: 'adopted', pids, addresses, binds });
-    if (active.workers.length === 0) return;
+    // What is released begins anew with the take.
+    if (active.workers.length === 0 || isReleased(recovery)) return;
     const { stage, command, directory } = recovery;
     const restart = stage === 'emptying';
     const isOther = !isDeepStrictEqual([command, directory], [this.#options.command, this.#cwd]);

@@ -26,6 +26,7 @@ export class LateAddresses {
   #old: Generation | undefined;
   #places: readonly Place[] = [];
   #untilMs = 0;
+  #isOver = false;
   /** Sockets of the old generation whose addresses nobody takes any more. */
   #turnedAway: HeldSocket[] = [];
 
@@ -33,9 +34,17 @@ export class LateAddresses {
     this.#host = host;
   }
 
-  /** Those that have not been taken yet. */
+  /** Those that have not been taken yet, and still may be. */
   get places(): readonly Place[] {
-    return this.#places;
+    return this.#isOver ? [] : this.#places;
+  }
+
+  /** The sockets by which the old generation serves in the place of the next one. */
+  get served(): readonly HeldSocket[] {
+    const [old, next] = [this.#old, this.#next];
+    if (old === undefined || next === undefined || (this.#isOver && !this.#host.oldKeeps)) return [];
+    const places = this.#places.filter((place) => !this.#isOver || next.held.at(place).length === 0);
+    return places.flatMap((place) => old.held.at(place));
   }
 
   /** How long they may still be taken. */
@@ -47,8 +56,13 @@ export class LateAddresses {
   expect(old: Generation, next: Generation, untilMs: number): void {
     this.#old = old;
     this.#next = next;
-    this.#places = unservedPlaces(old, next);
+    const { groups } = this.#host;
+    // A former keeper has seen who takes clients there; we have not looked for long enough.
+    this.#places = unservedPlaces(old, next).filter(
+      (place) => !next.held.at(place).some((held) => groups.isServing(held)),
+    );
     this.#untilMs = Math.min(untilMs, performance.now() + LATE_MS);
+    this.#isOver = false;
     if (this.#places.length === 0) return;
     next.former = old;
     old.leavesAll = true;
@@ -79,6 +93,7 @@ export class LateAddresses {
       if (wasPaused) this.#untilMs += performance.now() - sinceMs;
       this.take();
     }
+    this.#isOver = true;
     for (const place of this.#places) {
       const own = next.held.at(place);
       // Those of --listen stay, whether anybody takes clients from them or not.

@@ -14,22 +14,26 @@ export interface OldDrainHost {
   readonly isPaused: () => boolean;
 }
 
+/** How often it is looked whether the time goes by, where connections cannot be seen. */
+const BLIND_LOOK_MS = 100;
+
 /** Waits until a generation that has been taken over from has finished what it has. */
 export class OldDrain {
   readonly #old: Generation;
   readonly #policy: ReloadPolicy;
   readonly #host: OldDrainHost;
   readonly #stopping = new AbortController();
-  /** When it is over, in milliseconds since 1970. */
-  #until: number;
+  readonly #startsInMs: () => number;
+  /** How much time was left at the last look, and when that was, in milliseconds since 1970; undefined before the first. */
+  #left: { readonly ms: number; readonly atMs: number } | undefined;
   #seen: Pick<DrainState, 'connections' | 'owed'> = { connections: null, owed: null };
 
-  /** `startsInMs`: at the latest. */
-  constructor(old: Generation, policy: ReloadPolicy, startsInMs: number, host: OldDrainHost) {
+  /** `startsInMs`: from now on, at the latest. */
+  constructor(old: Generation, policy: ReloadPolicy, startsInMs: () => number, host: OldDrainHost) {
     this.#old = old;
     this.#policy = policy;
     this.#host = host;
-    this.#until = Date.now() + startsInMs + policy.drainTimeoutMs;
+    this.#startsInMs = startsInMs;
   }
 
   /** Aborted by `stop`. */
@@ -48,9 +52,21 @@ export class OldDrain {
     return {
       generation: this.#old.number,
       ...this.#seen,
-      until: this.#until,
+      until: this.#until(),
       shared: shared.map((held) => describeHeld(held)),
     };
+  }
+
+  /** When its time is over, in milliseconds since 1970. While it is paused that is later and later. */
+  #until(): number {
+    if (this.#left === undefined) return Date.now() + this.#startsInMs() + this.#policy.drainTimeoutMs;
+    const { ms, atMs } = this.#left;
+    return ms + (this.#host.isPaused() ? Date.now() : atMs);
+  }
+
+  #note(leftMs: number, seen: Pick<DrainState, 'connections' | 'owed'>): void {
+    this.#left = { ms: Math.max(0, leftMs), atMs: Date.now() };
+    this.#seen = seen;
   }
 
   /** Settles when it has finished, its time is over, or it is waited for no more. */
@@ -64,7 +80,6 @@ export class OldDrain {
     const paths = old.held.all().flatMap(({ address }) => (address.family === 'unix' ? [address.path] : []));
     const inodes = (): ReadonlySet<number> => new Set(old.trees().flatMap((tree) => tree.sockets()));
     const { drainWait, drainQuietMs, drainTimeoutMs } = this.#policy;
-    this.#until = Date.now() + drainTimeoutMs;
     try {
       const { drained, connections, durationMs } = await drain({
         listeners: () => sockets.filter((held) => old.held.has(held)).map(({ fd }) => fd),
@@ -76,14 +91,13 @@ export class OldDrain {
         signal,
         isPaused,
         onLook: ({ waiting, open, owed }, leftMs) => {
-          this.#until = Date.now() + Math.max(0, leftMs);
-          this.#seen = { connections: waiting + open, owed: waiting + owed };
+          this.#note(leftMs, { connections: waiting + open, owed: waiting + owed });
         },
       });
       // Servers that drain by themselves do it there too.
       const timeoutMs = drainTimeoutMs - durationMs;
-      const onLook = (open: number): void => {
-        this.#seen = { connections: connections + open, owed: null };
+      const onLook = (open: number, leftMs: number): void => {
+        this.#note(leftMs, { connections: connections + open, owed: null });
       };
       const left =
         drainWait === 'queue' ? 0 : await drainUnix({ paths, inodes, timeoutMs, signal, isPaused, onLook });
@@ -98,7 +112,18 @@ export class OldDrain {
       if (signal.aborted) return;
       const text = `cannot see connections, which get ${drainTimeoutMs} ms to end: ${errorText(error)}`;
       say({ type: 'warning', text });
-      await sleep(drainTimeoutMs, undefined, { ref: false });
+      await this.#waitBlindly();
+    }
+  }
+
+  /** Settles when its time is over, it has ended, or it is waited for no more. */
+  async #waitBlindly(): Promise<void> {
+    const { signal } = this;
+    for (let leftMs = this.#policy.drainTimeoutMs; leftMs > 0 && !signal.aborted && !this.#old.isOver; ) {
+      this.#note(leftMs, { connections: null, owed: null });
+      const sinceMs = performance.now();
+      await sleep(Math.min(leftMs, BLIND_LOOK_MS), undefined, { ref: false });
+      if (!this.#host.isPaused()) leftMs -= performance.now() - sinceMs;
     }
   }
 }

@@ -60,7 +60,7 @@ export interface DrainState {
   readonly connections: number | null;
   /** Of these, how many are owed something. The kernel does not tell it of unix sockets. */
   readonly owed: number | null;
-  /** When it is stopped, whatever is left then. Milliseconds since 1970. */
+  /** When it is waited for no more, whatever is left then: it is stopped, or parked. Milliseconds since 1970. */
   readonly until: number;
   /** Addresses whose sockets both generations have: there the old one takes new connections until it stops. */
   readonly shared: readonly string[];

@@ -10,8 +10,8 @@ export interface UnixDrainOptions {
   readonly signal: AbortSignal;
   /** Whether the server is stopped where it is: such time does not count. */
   readonly isPaused: () => boolean;
-  /** Told how many connections each look finds. */
-  readonly onLook: (open: number) => void;
+  /** Told how many connections each look finds, and how much of the time is left. */
+  readonly onLook: (open: number, leftMs: number) => void;
 }
 
 const LOOK_EVERY_MS = 2;
@@ -41,7 +41,7 @@ export async function drainUnix(options: UnixDrainOptions): Promise<number> {
     const own = accepted.length === 0 ? undefined : inodes();
     const open = accepted.filter((inode) => own?.has(inode)).length;
     const endMs = performance.now();
-    onLook(open);
+    onLook(open, timeoutMs - (endMs - beginMs));
     if (open === 0 || endMs - beginMs >= timeoutMs) return open;
     await sleep(Math.max(LOOK_EVERY_MS, (endMs - lookMs) * (SHARE - 1)), undefined, { signal });
   }

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { KeeperState } from '../../src/index.js';
@@ -11,6 +13,7 @@ import { isAlive, listeners } from '../support/proc.js';
 import { goHttp, javaHttp, nginx, nodeHttp, pythonHttp, staticHttp, trap } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
+import { changingCommand } from './programs.js';
 import { expectNothingFailed, reloaded, settled } from './reloads.js';
 
 const KILLS = Number(process.env.HOLDFAST_TEST_KEEPER_KILLS ?? 3);
@@ -309,6 +312,55 @@ test('so is one whose candidate shares the socket of the old server', async () =
   await expectOneSocket(keeper);
 });
 
+test('of a candidate that a kill interrupted nobody is to take an address', async () => {
+  const [port, fresh] = [await freePort(), await freePort()];
+  const { command, become } = changingCommand(nodeHttp.command(port));
+  const flags = ['--ready', 'delay:1h', '--ready-timeout', '2h'];
+  const first = startKeeper(command, { flags });
+  await first.holding();
+  const worker = first.worker();
+  become(nodeHttp.command(fresh));
+  void first.ask('reload', '--new-addresses', 'app');
+  await first.untilState(
+    'the candidate',
+    (state) => socketsIn(state).filter(({ confirmed }) => confirmed).length === 2,
+  );
+  await killed(first);
+  const keeper = successor(first, command, flags);
+  await settled(keeper);
+  expect(keeper.worker()).toBe(worker);
+  expect(keeper.process.stderr).not.toContain('does not listen');
+  expect(listeners(fresh)).toEqual([]);
+});
+
+testNeeding(pythonHttp.needs)(
+  'a server that was handed its socket and does not call listen has taken its address, for the next keeper too',
+  async () => {
+    const port = await freePort();
+    const code = `
+import os, socket
+server = socket.socket(fileno=3)
+kept = []
+while True:
+    client, _ = server.accept()
+    client.sendall(b'pid %d' % os.getpid())
+    kept.append(client)
+`;
+    const command = ['python3', '-c', code];
+    const flags = ['--listen', `${port}`, '--drain-wait', 'open', '--drain-timeout', '1h'];
+    const first = startKeeper(command, { flags });
+    await first.holding();
+    const open = connect(port, '127.0.0.1');
+    expect(`${(await once(open, 'data'))[0]}`).toBe(`pid ${first.worker()}`);
+    await reloaded(first);
+    await killed(first);
+    const keeper = successor(first, command, flags);
+    await keeper.process.line(/took over the server/);
+    expect(keeper.process.stderr).not.toContain('does not listen');
+    open.destroy();
+  },
+);
+
 test('run --replace takes over from the keeper that runs, which ends with 0; the server serves on', async () => {
   const port = await freePort();
   const first = startKeeper(nodeHttp.command(port));
@@ -477,7 +529,7 @@ function inodesOf(port: number): readonly number[] {
   return listeners(port).map(({ inode }) => inode);
 }
 
-function socketsIn(state: KeeperState): readonly unknown[] {
+function socketsIn(state: KeeperState): Recovery['generations'][number]['sockets'] {
   const { recovery } = state as KeeperState & { readonly recovery: Recovery };
   return recovery.generations.flatMap(({ sockets }) => sockets);
 }
@@ -494,6 +546,6 @@ interface Recovery {
   readonly holder: { readonly pid: number };
   readonly generations: readonly {
     readonly workers: readonly { readonly failures: number }[];
-    readonly sockets: readonly unknown[];
+    readonly sockets: readonly { readonly confirmed: boolean }[];
   }[];
 }

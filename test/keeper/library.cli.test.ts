@@ -43,6 +43,19 @@ test('keep() tells what happens by typed events, and stop() gives the exit code'
   expect(program.stdout).toContain('exit 143 told started held exited started served-again stopping exited');
 });
 
+test('a release that a stop comes between is answered', async () => {
+  const program = await runModule(`
+    const keeper = await keep({ command, name: 'shop' });
+    await new Promise((resolve) => keeper.once('held', resolve));
+    const release = keeper.release();
+    await keeper.stop();
+    console.log('release', JSON.stringify(await release));
+    process.exit();
+  `);
+  expect(await program.end(20_000)).toEqual({ code: 0, signal: null });
+  expect(program.stdout).toContain('release {"ok":false,"goesOn":false,"why":"the keeper is stopping"}');
+});
+
 test('stop() leaves alone what the same process started by itself', async () => {
   const program = await runModule(`
     import { spawn } from 'node:child_process';

@@ -1,10 +1,13 @@
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { askKeeper } from '../../src/keeper/control.js';
 import { bodyOf } from '../support/http.js';
 import { type RunningKeeper, startKeeper } from '../support/keeper.js';
+import { testNeeding } from '../support/needing.js';
 import { freePort } from '../support/ports.js';
 import { isAlive, listeners } from '../support/proc.js';
 import { type Started, start } from '../support/process.js';
-import { nodeHttp } from '../support/servers.js';
+import { nodeHttp, staticHttp } from '../support/servers.js';
 import { until } from '../support/wait.js';
 
 const STAYS = /the port stays released, as it was under the former keeper: holdfast take starts the server/;
@@ -54,6 +57,24 @@ for (const isListened of [false, true]) {
     expect(await bodyOf(port, { timeoutMs: 30_000 })).toContain(`pid ${next.worker()}`);
   });
 }
+
+testNeeding(staticHttp.needs)(
+  'what a take has answered is so for the next keeper, when one is killed at once',
+  async () => {
+    const command = staticHttp.command(await freePort());
+    const keeper = startKeeper(command);
+    await keeper.holding();
+    expect((await keeper.ask('release', 'app')).exit.code).toBe(0);
+    // Sooner than a command would end.
+    const answer = await askKeeper(join(keeper.env.HOLDFAST_STATE_DIR, 'app.sock'), 'POST', '/take', 0);
+    keeper.process.kill('SIGKILL');
+    expect(answer).toMatchObject({ ok: true });
+    await keeper.process.end();
+    const next = startKeeper(command, { beside: keeper });
+    await next.process.line(/took over the server/);
+    expect(next.process.stderr).not.toMatch(STAYS);
+  },
+);
 
 test('a release that a kill interrupted goes on under the next keeper', async () => {
   const port = await freePort();

@@ -1,5 +1,8 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { expect, test } from 'vitest';
+import type { KeeperState } from '../../src/index.js';
 import { type RunningKeeper, startKeeper } from '../support/keeper.js';
 import { startLoad } from '../support/load.js';
 import { freePort } from '../support/ports.js';
@@ -173,16 +176,41 @@ for (const [what, happens] of Object.entries(MEANWHILE)) {
   });
 }
 
+test('--new-addresses: whoever was turned away from an address that nobody took is served there after a rollback, by the next keeper too', async () => {
+  const [kept, gone] = [await freePort(), await freePort()];
+  const { command, become } = changingCommand(listensOn({ port: kept }, { port: gone }));
+  const flags = ['--ready-timeout', '4s', '--drain-wait', 'open', '--drain-timeout', '1h'];
+  const first = startKeeper(command, { flags });
+  await first.holding(2);
+  const former = first.worker();
+  const open = connect(kept, '127.0.0.1');
+  await once(open, 'connect');
+  become(listensOn({ port: kept }));
+  expect((await first.ask('reload', '--new-addresses', first.name)).exit.code).toBe(0);
+  const late = async () => {
+    const [state] = JSON.parse((await first.ask('status', first.name, '--json')).stdout) as KeeperState[];
+    return state?.drain?.late;
+  };
+  expect(await late()).toEqual([`127.0.0.1:${gone}`]);
+  await until('the end of its time', async () => (await late())?.length === 0, { timeoutMs: 20_000 });
+  const keeper = await restarted(first, command, async () => undefined, flags);
+  expect((await keeper.ask('rollback', keeper.name)).exit.code).toBe(0);
+  expect([await outcomeOf(kept), await outcomeOf(gone)]).toEqual([former, former]);
+  open.destroy();
+  await settled(keeper);
+});
+
 /** Kills the keeper, and starts another one when what is to happen meanwhile has happened. */
 async function restarted(
   first: RunningKeeper,
   command: readonly string[],
   meanwhile: () => Promise<void>,
+  flags = FLAGS,
 ): Promise<RunningKeeper> {
   first.process.kill('SIGKILL');
   await first.process.end();
   await meanwhile();
-  const keeper = startKeeper(command, { flags: FLAGS, beside: first });
+  const keeper = startKeeper(command, { flags, beside: first });
   await keeper.process.line(/took over/);
   return keeper;
 }

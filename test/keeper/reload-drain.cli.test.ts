@@ -142,12 +142,23 @@ test('status tells what a drain waits for, and until when', async () => {
   expect(minutes).toBeLessThanOrEqual(60);
   const { stdout } = await keeper.ask('status', 'app');
   expect(stdout).toMatch(
-    /^ {2}generation 1: 1 connection, \d owed something; it is stopped in \d+ min at the latest$/m,
+    /^ {2}generation 1: 1 connection, \d owed something; it is waited for \d+ min more at the most$/m,
   );
+  // While it is paused its time stands still.
+  expect((await keeper.ask('pause', 'app')).exit.code).toBe(0);
+  const end = await drainEnd(keeper);
+  await sleep(1_000);
+  expect((await drainEnd(keeper)) - end).toBeGreaterThan(900);
+  expect((await keeper.ask('resume', 'app')).exit.code).toBe(0);
   endless.destroy();
   await settled(keeper);
-  expect((await keeper.ask('status', 'app')).stdout).not.toContain('at the latest');
+  expect((await keeper.ask('status', 'app')).stdout).not.toContain('at the most');
 });
+
+async function drainEnd(keeper: RunningKeeper): Promise<number> {
+  const [state] = JSON.parse((await keeper.ask('status', 'app', '--json')).stdout) as KeeperState[];
+  return state?.drain?.until ?? 0;
+}
 
 test('status tells which sockets the old generation shares until it stops', async () => {
   const path = join(temporaryFolder(), 'socket');

@@ -15,6 +15,7 @@ import { start } from '../support/process.js';
 import { nodeHttp } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
+import { nodeServer } from './inline.js';
 import { expectNothingFailed, reloaded, settled } from './reloads.js';
 
 test('a parked generation is gone back to at once, by the very same process, and no request fails', async () => {
@@ -68,6 +69,24 @@ test('a parked generation ends when its time is over, or when the next reload co
   await other.process.line(/generation 1 is kept/);
   await reloaded(other);
   expect(isAlive(one)).toBe(false);
+});
+
+test('a parked generation has all of its time, also after one that ended before its time', async () => {
+  const flags = ['--park', '3s'];
+  const keeper = startKeeper(nodeServer(await freePort(), 'SIGUSR2', 'process.exit()'), { flags });
+  await keeper.holding();
+  const first = keeper.worker();
+  await reloaded(keeper);
+  await keeper.process.line(/generation 1 is kept/);
+  process.kill(first, 'SIGUSR2');
+  await settled(keeper);
+  const second = keeper.worker();
+  await sleep(1_000);
+  await reloaded(keeper);
+  await keeper.process.line(/generation 2 is kept/);
+  await sleep(2_500);
+  expect(isAlive(second)).toBe(true);
+  await until('the end of the second', () => !isAlive(second));
 });
 
 test('a release folder that a link names is gone back to after three deaths within 30 s', async () => {
