@@ -1,4 +1,4 @@
-import type { ReloadOutcome } from '../keeper/reload.js';
+import { KEEPER_STOPS, type ReloadOutcome } from '../keeper/reload.js';
 import { formatDuration } from '../model/duration.js';
 import { askNamed, keeperName } from './ask-named.js';
 import {
@@ -99,7 +99,9 @@ export function outcomeText(
   describe: (outcome: Success) => string = takenOver,
   deed: Deed = 'reload',
 ): string {
-  return outcome.ok ? describe(outcome) : `${deedFailed(outcome, deed)}: ${outcome.why}`;
+  if (outcome.ok) return describe(outcome);
+  if (outcome.why === KEEPER_STOPS) return `the ${deed} failed: ${outcome.why}`;
+  return `${deedFailed(outcome, deed)}: ${outcome.why}`;
 }
 
 /** Without the reason. */

@@ -11,7 +11,7 @@ let rehearsed = false;
  * for the first one, which takes it 5 ms. Only where the server is one of HTTP/1, and once in a process.
  */
 export function rehearse(server: Server): void {
-  // Those of node:http and of node:https have it, and no others.
+  // Those of node:http and of node:https have it, and those of node:http2 that speak HTTP/1 as well.
   if (rehearsed || !('requestTimeout' in server)) return;
   rehearsed = true;
   const socket = new Duplex({ read: () => undefined, write: (_chunk, _encoding, written) => written() });

@@ -21,7 +21,7 @@ import { OldDrain } from './old-drain.js';
 import { PausableTimer } from './pausable-timer.js';
 import { isSameProgram, type Program } from './program.js';
 import { ReadyCheck } from './ready-check.js';
-import type { ReloadOptions, ReloadOutcome, ReloadPolicy } from './reload.js';
+import { KEEPER_STOPS, type ReloadOptions, type ReloadOutcome, type ReloadPolicy } from './reload.js';
 import { isServedBy, servedPlaces } from './served-places.js';
 import type { Slot } from './slot.js';
 import type { DrainState } from './state.js';
@@ -328,7 +328,7 @@ export class Generations {
   stop(signal?: NodeJS.Signals, delivered = false): void {
     const again = this.#turnover.stage === 'stopping';
     this.#dispatch({ type: 'stop-requested' });
-    this.#answerRelease({ ok: false, goesOn: false, why: STOPPED });
+    this.#answerRelease({ ok: false, goesOn: false, why: KEEPER_STOPS });
     // Those that a reload is stopping already must not be killed for it.
     for (const generation of this.all())
       if (again || !generation.isStopping) generation.stop(signal, delivered);
@@ -451,7 +451,7 @@ export class Generations {
         this.#answer(effect.outcome);
         return;
       case 'turn-away':
-        for (const { settle } of this.#waiting) settle({ ok: false, goesOn: false, why: STOPPED });
+        for (const { settle } of this.#waiting) settle({ ok: false, goesOn: false, why: KEEPER_STOPS });
         this.#waiting = [];
         return;
       case 'ask-again':
@@ -660,7 +660,7 @@ export class Generations {
     } catch (error) {
       // They are being stopped.
       if (drain.signal.aborted) return;
-      throw error;
+      this.#host.say({ type: 'warning', text: `addresses that may still be taken: ${errorText(error)}` });
     }
     if (this.#old !== old) return;
     await drain.run();
@@ -680,8 +680,8 @@ export class Generations {
         ? { ok: true, generation, tookMs }
         : {
             ok: false,
-            goesOn: this.#turnover.overlaps,
-            why: outcome === 'stopped' ? STOPPED : this.#failure,
+            goesOn: outcome !== 'stopped' && this.#turnover.overlaps,
+            why: outcome === 'stopped' ? KEEPER_STOPS : this.#failure,
           };
     if (result.ok) this.#host.say({ type: 'reloaded', generation, tookMs });
     else this.#host.say({ type: 'reload-failed', why: result.why, goesOn: result.goesOn, tookMs });
@@ -718,7 +718,6 @@ const PROBATION_MS = 30_000;
 const DEATHS_MAX = 3;
 /** How long a new generation has taken no further address when it counts as having them all. */
 const SETTLED_MS = 1_000;
-const STOPPED = 'the keeper is stopping';
 const LEFT = 'another keeper has taken over meanwhile';
 
 function endedHow(end: WorkerEnd | null): string {

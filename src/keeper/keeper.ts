@@ -61,7 +61,7 @@ import {
   type SavedWorker,
 } from './recovery.js';
 import { rehearse } from './rehearsal.js';
-import type { ReloadOptions, ReloadOutcome } from './reload.js';
+import { KEEPER_STOPS, type ReloadOptions, type ReloadOutcome } from './reload.js';
 import {
   applySetting,
   estateOf,
@@ -426,7 +426,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   #mayLeave(): void {
     if (!this.#isOver && this.#generations.stage !== 'stopping') return;
-    throw new HoldfastError('ERR_HOLDFAST_CONTROL', 'the keeper is stopping');
+    throw new HoldfastError('ERR_HOLDFAST_CONTROL', KEEPER_STOPS);
   }
 
   async #begin(): Promise<void> {

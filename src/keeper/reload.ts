@@ -33,9 +33,13 @@ export interface ReloadOptions {
   readonly program?: Program;
 }
 
+/** Why nothing comes of a reload any more. */
+export const KEEPER_STOPS = 'the keeper is stopping';
+
 /**
  * How a reload went. `why` tells a person what the new generation did or did not do. `goesOn`: the old one
- * serves as before; otherwise it has been stopped, and the new one is started again as after a crash.
+ * serves as before; otherwise it has been stopped, and the new one is started again as after a crash, unless `why` is
+ * `KEEPER_STOPS`.
  */
 export type ReloadOutcome =
   | { readonly ok: true; readonly generation: number; readonly tookMs: number }
