@@ -92,14 +92,14 @@ test(
         );
       // Every other one meets a keeper that is still at work.
       if (random() < 0.5) await quiet(keeper, workers, happened);
-      if (at === WARM_UP) early = await left(keeper);
+      if (at === WARM_UP) early = await left(keeper, workers);
     }
     await keeper.ask('scale', 'app', '2');
     await quiet(keeper, 2, happened);
     const { refused, hung, skipped } = await load.stop();
     expect({ refused, hung, skipped }, happened.join(', ')).toEqual({ refused: 0, hung: 0, skipped: 0 });
     expect(listeners(port)).toHaveLength(1);
-    const late = await left(keeper);
+    const late = await left(keeper, 2);
     expect(late.processes).toBe(4);
     expect(late.stateFiles).toEqual(['app.json', 'app.lock', 'app.sock']);
     expect(late.fds).toBeLessThanOrEqual((early?.fds ?? 0) + 2);
@@ -122,7 +122,10 @@ interface Left {
   readonly stateFiles: readonly string[];
 }
 
-async function left(keeper: RunningKeeper): Promise<Left> {
+/** What there is when all workers are of this keeper: it has a notifier more for each keeper that has started one of them. */
+async function left(keeper: RunningKeeper, count: number): Promise<Left> {
+  await keeper.ask('reload', 'app');
+  await quiet(keeper, count);
   const { pid } = keeper.process;
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   const workers = keeper.state().workers.map((worker) => worker.pid ?? 0);
