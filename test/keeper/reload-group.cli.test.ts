@@ -123,7 +123,8 @@ testNeeding(['root', 'netns', 'python3'])(
     await keeper.process.line(/^ready pid/);
     for (let reloads = 1; reloads <= 3; reloads++) {
       const worker = await reloaded(keeper);
-      for (let asked = 0; asked < 5; asked++) expect(await answerIn(netns, 80), keeper.process.stderr).toContain(`pid ${worker}\n`);
+      for (let asked = 0; asked < 5; asked++)
+        expect(await answerIn(netns, 80), keeper.process.stderr).toContain(`pid ${worker}\n`);
       await settled(keeper);
       expect(listeners(80, netns.pid)).toHaveLength(1);
     }
