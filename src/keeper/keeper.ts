@@ -463,6 +463,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#serviceManager.startWatchdog(this.#poller);
     const { notifier } = this.#spawner;
     if (notifier !== null) this.#traps.answer(notifier);
+    // The first call of what we start may be lost with us before its number is written down.
+    if (notifier !== null && estate !== undefined) await this.#spawner.call();
     if (this.#readiness.type === 'notify') this.#hearNotifications(this.#poller);
     this.#control = await serveControl(this.#files.control, {
       status: () => this.status(),

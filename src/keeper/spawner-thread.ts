@@ -1,9 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { parentPort, workerData } from 'node:worker_threads';
 import { errorCode, errorText } from '../errors.js';
+import { declare } from '../kernel/libc.js';
 import { type Credentials, setNoNewPrivileges, threadId, withCredentials } from '../kernel/process.js';
 import { installTrap } from '../kernel/seccomp.js';
 import type { SpawnerReport, SpawnerRequest, SpawnerSetup, SpawnRequest } from './spawner.js';
+
+const bind = declare('int bind(int fd, const void *address, uint32_t length)');
+
+const NO_FD = -1;
+/** sizeof(struct sockaddr_in); all zero it is an address of no family. */
+const SOCKADDR_SIZE = 16;
 
 const { trap, noNewPrivileges } = workerData as SpawnerSetup;
 const port = parentPort;
@@ -16,7 +23,14 @@ const own: Credentials = {
 };
 
 report(prepare());
-port.on('message', (message: SpawnerRequest) => start(message.id, message.request));
+port.on('message', (message: SpawnerRequest) => {
+  if (message.type === 'spawn') {
+    start(message.id, message.request);
+  } else {
+    bind(NO_FD, Buffer.alloc(SOCKADDR_SIZE), SOCKADDR_SIZE);
+    report({ type: 'called' });
+  }
+});
 
 function prepare(): SpawnerReport {
   const thread = threadId();

@@ -21,8 +21,10 @@ export interface SpawnRequest {
   readonly ipc: boolean;
 }
 
-/** What the spawner is told. */
-export type SpawnerRequest = { readonly type: 'spawn'; readonly id: number; readonly request: SpawnRequest };
+/** What the spawner is told. `call`: make a trapped call that does nothing. */
+export type SpawnerRequest =
+  | { readonly type: 'spawn'; readonly id: number; readonly request: SpawnRequest }
+  | { readonly type: 'call' };
 
 /** What the spawner tells. */
 export type SpawnerReport =
@@ -34,6 +36,7 @@ export type SpawnerReport =
   | { readonly type: 'unavailable'; readonly code: string; readonly message: string }
   | { readonly type: 'spawned'; readonly id: number; readonly pid: number }
   | { readonly type: 'not-spawned'; readonly id: number; readonly code: string; readonly message: string }
+  | { readonly type: 'called' }
   /** It said `ready` by Node's channel. */
   | { readonly type: 'ready-told'; readonly id: number }
   | ({ readonly type: 'exited'; readonly id: number; readonly pid: number } & WorkerEnd);
@@ -65,6 +68,7 @@ export class Spawner {
   /** The kernel's number of the thread, whose children the programs are. */
   readonly threadId: number;
   #ids = 0;
+  #called: () => void = () => undefined;
   #failure: HoldfastError | undefined;
 
   private constructor(thread: Worker, ready: Extract<SpawnerReport, { type: 'ready' }>) {
@@ -108,6 +112,17 @@ export class Spawner {
     return outcome;
   }
 
+  /**
+   * Makes a trapped call that does nothing, and settles when it has been answered. Only from then on the notifier's owner
+   * knows how the kernel numbers its notifications, and a later owner can find those that this one has lost.
+   */
+  async call(): Promise<void> {
+    await new Promise<void>((called) => {
+      this.#called = called;
+      this.#thread.postMessage({ type: 'call' } satisfies SpawnerRequest);
+    });
+  }
+
   /** Ends the thread; programs that it started go on. */
   async stop(): Promise<void> {
     await this.#thread.terminate();
@@ -123,6 +138,7 @@ export class Spawner {
     this.#failure = failure;
     for (const settle of this.#spawned.values()) settle(failure);
     this.#spawned.clear();
+    this.#called();
   }
 
   #hear(report: SpawnerReport): void {
@@ -140,6 +156,9 @@ export class Spawner {
         this.#spawned.delete(report.id);
         return;
       }
+      case 'called':
+        this.#called();
+        return;
       case 'ready-told':
         this.#ready.get(report.id)?.();
         return;

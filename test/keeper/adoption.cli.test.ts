@@ -244,6 +244,20 @@ test('when the holder was killed as well, the sockets come from the server, whic
   expect(isAlive(worker)).toBe(false);
 });
 
+test('a keeper that has taken over knows how its notifier numbers calls before what it starts has made one', async () => {
+  const port = await freePort();
+  const first = startKeeper(nodeHttp.command(port));
+  await first.holding();
+  await killed(first);
+  const keeper = successor(first, nodeHttp.command(port));
+  await keeper.process.line(/took over the server/);
+  // Of the former keeper's notifier and of its own. By such a number the one after it finds a call that this one loses.
+  const { notifiers } = stateOf(keeper).recovery;
+  expect(notifiers.map(({ lastId }) => lastId.bigint)).toEqual(
+    [1, 2].map(() => expect.stringMatching(/^[1-9]/)),
+  );
+});
+
 test('workers and what was scaled stay', async () => {
   const port = await freePort();
   const first = startKeeper(nodeHttp.command(port), { flags: ['--workers', '2'] });
@@ -544,6 +558,7 @@ function stateOf(keeper: RunningKeeper): KeeperState & { readonly recovery: Reco
 
 interface Recovery {
   readonly holder: { readonly pid: number };
+  readonly notifiers: readonly { readonly lastId: { readonly bigint: string } }[];
   readonly generations: readonly {
     readonly workers: readonly { readonly failures: number }[];
     readonly sockets: readonly { readonly confirmed: boolean }[];
