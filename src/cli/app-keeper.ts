@@ -8,6 +8,7 @@ import { askKeeper } from '../keeper/control.js';
 import { exitCodeOf } from '../keeper/lifecycle.js';
 import { type KeeperState, stateDirectory, stateFiles } from '../keeper/state.js';
 import { isAlive, type ProcessId } from '../keeper/tree.js';
+import { isReleased } from '../keeper/turnover.js';
 import { processStat } from '../kernel/procfs.js';
 import { keeperEnvironment } from './app-environment.js';
 import { hasGone, stateOf } from './ask-named.js';
@@ -69,7 +70,7 @@ export async function untilServing(name: string, keeper: ProcessId, waitMs: numb
     // While one keeper takes over from another, the former one answers.
     const isOurs = state?.pid === keeper.pid;
     if (isOurs && state.phase === 'serving' && !UNDECIDED.has(state.reload)) return { how: 'serving', state };
-    if (isOurs && RELEASED.has(state.reload)) return { how: 'released', state };
+    if (isOurs && isReleased(state.reload)) return { how: 'released', state };
     if (isLast) return { how: 'late', state: isOurs ? state : undefined };
     await sleep(LOOK_EVERY_MS);
   }
@@ -77,8 +78,6 @@ export async function untilServing(name: string, keeper: ProcessId, waitMs: numb
 
 /** Stages of a reload at which the new generation may still fail. */
 const UNDECIDED: ReadonlySet<KeeperState['reload']> = new Set(['emptying', 'starting', 'discarding']);
-
-const RELEASED: ReadonlySet<KeeperState['reload']> = new Set(['releasing', 'released']);
 
 /** Asks a keeper to stop and waits until it has ended; false when it has not after `timeoutMs`. */
 export async function stopKeeper(name: string, keeper: ProcessId, timeoutMs: number): Promise<boolean> {

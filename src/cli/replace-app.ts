@@ -5,6 +5,7 @@ import { askKeeper } from '../keeper/control.js';
 import type { ReloadOutcome } from '../keeper/reload.js';
 import { type KeeperState, stateFiles } from '../keeper/state.js';
 import { isAlive } from '../keeper/tree.js';
+import { isReleased } from '../keeper/turnover.js';
 import { formatDuration } from '../model/duration.js';
 import { type AppKeeper, type Arrival, startKeeper, untilServing } from './app-keeper.js';
 import { type AppLog, openLog } from './app-log.js';
@@ -35,8 +36,9 @@ export function changesOf(app: App, running: AppRecord): readonly string[] | und
 export async function whyNotReplaced(name: string): Promise<string | undefined> {
   const state = await stateOf(name);
   if (state?.paused) return `is paused: holdfast resume ${name} first`;
-  const isReleased = state?.reload === 'releasing' || state?.reload === 'released';
-  return isReleased ? `its port is released: holdfast take ${name} first` : undefined;
+  return state !== undefined && isReleased(state.reload)
+    ? `its port is released: holdfast take ${name} first`
+    : undefined;
 }
 
 /** A new keeper takes over from the one that runs, which goes on if that fails, and has the server reloaded if need be. */

@@ -7,15 +7,9 @@ import { isListening, localAddress, socketInode } from '../kernel/socket.js';
 import { placeOf } from './child-socket.js';
 import { closedByYama } from './closed-process.js';
 import { type FoundHolder, findHolders } from './holder.js';
-import {
-  isReleased,
-  type Recovery,
-  type SavedGeneration,
-  type SavedNotifier,
-  type SavedSocket,
-  type SavedWorker,
-} from './recovery.js';
+import type { Recovery, SavedGeneration, SavedNotifier, SavedSocket, SavedWorker } from './recovery.js';
 import { fdsOrUnknown, isAlive, type ProcessId, signalProcess, workerMarkOf } from './tree.js';
+import { isReleased } from './turnover.js';
 
 /** What a former keeper has left: fds of ours to its sockets and notifiers, and which processes are its workers. */
 export interface Estate {
@@ -75,16 +69,21 @@ export function openEstate(
   const lives = strays.length > 0 || known.some(({ root }) => root !== null && isAlive(root));
   // Where no server lives, nobody is helped by sockets that nobody can have: it starts with new ones.
   if (lives && refusing.size > 0) {
-    for (const fd of [...sockets.values(), ...notifiers.map((one) => one.copy)]) close(fd);
+    closeEstate({ sockets, notifiers });
     throw refused(known, refusing);
   }
   // That its port is released is left of it all the same.
-  if (sockets.size === 0 && !lives && !isReleased(recovery)) {
+  if (sockets.size === 0 && !lives && !isReleased(recovery.stage)) {
     for (const { copy } of notifiers) close(copy);
     for (const holder of holders) signalProcess(holder, 'SIGKILL');
     return undefined;
   }
   return { recovery: { ...recovery, generations }, holders, notifiers, sockets, strays };
+}
+
+/** Closes our fds of an estate that is not taken over: whoever has them still keeps them. */
+export function closeEstate({ sockets, notifiers }: Pick<Estate, 'sockets' | 'notifiers'>): void {
+  for (const fd of [...sockets.values(), ...notifiers.map(({ copy }) => copy)]) close(fd);
 }
 
 /**

@@ -25,7 +25,7 @@ import { defaultName } from '../model/keeper-name.js';
 import { version } from '../version.js';
 import { yamaIsRelational } from './closed-process.js';
 import { askKeeper, type ControlServer, serveControl } from './control.js';
-import { checkHolder, type Estate, openEstate, workersOf } from './estate.js';
+import { checkHolder, closeEstate, type Estate, openEstate, workersOf } from './estate.js';
 import { Generation } from './generation.js';
 import { Generations } from './generations.js';
 import { ReusePortGroups } from './groups.js';
@@ -52,14 +52,7 @@ import { endOfProcess, failureOf } from './process-end.js';
 import { type Program, pinned } from './program.js';
 import { emptyQueues } from './queues.js';
 import type { Readiness } from './readiness.js';
-import {
-  isReleased,
-  newRecovery,
-  type Recovery,
-  readRecovery,
-  type SavedSocket,
-  type SavedWorker,
-} from './recovery.js';
+import { newRecovery, type Recovery, readRecovery, type SavedSocket, type SavedWorker } from './recovery.js';
 import { rehearse } from './rehearsal.js';
 import { KEEPER_STOPS, type ReloadOptions, type ReloadOutcome } from './reload.js';
 import {
@@ -92,6 +85,7 @@ import {
   WorkerTree,
   type WorkerTreeOptions,
 } from './tree.js';
+import { isReleased } from './turnover.js';
 import { unheldListeners } from './unheld.js';
 import type { Worker } from './worker.js';
 
@@ -354,7 +348,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #mustServe(what: string): void {
     this.#mustNotBePaused(what);
     const { stage } = this.#generations;
-    if (stage !== 'releasing' && stage !== 'released') return;
+    if (!isReleased(stage)) return;
     const text = `${what} would take the port, which is released: holdfast take ${this.name} first`;
     throw new HoldfastError('ERR_HOLDFAST_CONTROL', text);
   }
@@ -454,7 +448,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (estate !== undefined) this.#takeOver(estate);
     const { active } = this.#generations;
     active.handed = inheritedSockets(this.#duties.serviceEnv ?? {}, active.held);
-    const staysReleased = estate !== undefined && isReleased(estate.recovery);
+    const staysReleased = estate !== undefined && isReleased(estate.recovery.stage);
     if (staysReleased) this.#generations.stayReleased();
     const listen = staysReleased ? [] : (this.#options.listen ?? []);
     const listened = await bindAll(listen, active.held, this.#groups);
@@ -590,7 +584,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   /** What a keeper of this name has left that was killed, or has made room for us. */
   async #openEstate(): Promise<Estate | undefined> {
     const recovery = readRecovery(this.#files.state);
-    if (recovery === undefined || !(this.#mayCopy || isReleased(recovery))) return undefined;
+    if (recovery === undefined || !(this.#mayCopy || isReleased(recovery.stage))) return undefined;
     const offered = inheritedInodes(this.#duties.serviceEnv ?? {});
     // Unless we come to have it, it is for whoever tries next.
     this.#isOthers = true;
@@ -602,11 +596,11 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   /** One name is one server's: what a killed keeper has left goes on by `run`, and not by the adoption of another server. */
   #mustBeOf(estate: Estate, server: ProcessId): void {
-    const { recovery, notifiers, sockets } = estate;
+    const { recovery } = estate;
     const workers = recovery.generations.flatMap((one) => one.workers);
     if (workers.some(({ root }) => root?.pid === server.pid && root.startTime === server.startTime)) return;
-    for (const fd of [...sockets.values(), ...notifiers.map(({ copy }) => copy)]) close(fd);
-    const left = isReleased(recovery) ? 'had released its port' : 'left its server';
+    closeEstate(estate);
+    const left = isReleased(recovery.stage) ? 'had released its port' : 'left its server';
     const text = `a keeper named "${this.name}" was killed and ${left}: go on with that by holdfast run, or choose another --name`;
     throw new HoldfastError('ERR_HOLDFAST_ADOPT', text);
   }
@@ -703,7 +697,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     for (const holder of estate.holders) signalProcess(holder, 'SIGKILL');
     this.#say({ type: 'adopted', pids, addresses, binds });
     // What is released begins anew with the take.
-    if (active.workers.length === 0 || isReleased(recovery)) return;
+    if (active.workers.length === 0 || isReleased(recovery.stage)) return;
     const { stage, command, directory } = recovery;
     const restart = stage === 'emptying';
     const isOther = !isDeepStrictEqual([command, directory], [this.#options.command, this.#cwd]);

@@ -89,11 +89,6 @@ export function newRecovery(parts: Omit<Recovery, 'version' | 'boot'>): Recovery
   return { version: VERSION, boot: bootId(), ...parts };
 }
 
-/** Whether the server makes room for somebody else: it is not to be started before `take`. */
-export function isReleased({ stage }: Pick<Recovery, 'stage'>): boolean {
-  return stage === 'releasing' || stage === 'released';
-}
-
 /** For JSON.stringify: numbers of notifications are longer than JSON's. */
 export function encodeBigint(_key: string, value: unknown): unknown {
   return typeof value === 'bigint' ? { bigint: `${value}` } : value;

@@ -19,6 +19,11 @@ export type Stage =
   | 'released'
   | 'stopping';
 
+/** Whether the server makes room for somebody else: it is not to be started before `take`. */
+export function isReleased(stage: Stage): boolean {
+  return stage === 'releasing' || stage === 'released';
+}
+
 /** A reload without a process in it. `turn` is its only way to change. */
 export interface Turnover {
   readonly stage: Stage;
