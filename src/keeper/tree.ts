@@ -62,7 +62,7 @@ export class WorkerTree {
   readonly #ownFilters: number;
   readonly #ownsOrphans: boolean;
   readonly #before: ReadonlySet<number>;
-  readonly #threads: readonly number[];
+  readonly #spawnerThread: number;
   /** Start times of the members seen, by pid. */
   readonly #seen = new Map<number, number>();
   readonly #isOthers: (process: ProcessId, mark: string | undefined) => boolean;
@@ -89,19 +89,19 @@ export class WorkerTree {
     this.#root = root;
     this.#mark = mark;
     this.#ownsOrphans = ownsOrphans;
-    // Orphans come to the main thread (find_new_reaper() in kernel/exit.c), what we start is its starter's.
-    this.#threads = [process.pid, spawnerThread];
+    this.#spawnerThread = spawnerThread;
     this.#ownFilters = seccompFilters(process.pid);
   }
 
   /** Every living process of the worker; those that ended and wait to be reaped do not count. */
   members(): readonly ProcessStat[] {
-    const own = childrenOf(process.pid, this.#threads);
-    const children = own === undefined ? lookupInAll() : listedChildren;
+    // Orphans come to the main thread (find_new_reaper() in kernel/exit.c), what we start is its starter's.
+    const orphans = childrenOf(process.pid, [process.pid]);
+    const children = orphans === undefined ? lookupInAll() : listedChildren;
     const found: ProcessStat[] = [];
     const waiting =
       this.#adopted === undefined
-        ? (own === undefined ? children(process.pid) : statsOf(own)).filter((stat) => this.#isOurs(stat))
+        ? this.#amongOwn(orphans, children)
         : this.#adoptedFrom(this.#adopted, children);
     for (let stat = waiting.pop(); stat !== undefined; stat = waiting.pop()) {
       if (stat.state === 'Z' || stat.state === 'X') continue;
@@ -115,6 +115,20 @@ export class WorkerTree {
   /** Its value of WORKER_VARIABLE. */
   get mark(): string {
     return this.#mark;
+  }
+
+  /** Of our children the first process, and what was orphaned. */
+  #amongOwn(
+    orphans: readonly number[] | undefined,
+    children: (pid: number) => readonly ProcessStat[],
+  ): ProcessStat[] {
+    if (orphans === undefined)
+      return children(process.pid).filter((stat) => this.#isOurs(stat, !stat.hasBegunProgram));
+    const started = childrenOf(process.pid, [this.#spawnerThread]) ?? [];
+    return [
+      ...statsOf(started).filter((stat) => this.#isOurs(stat, true)),
+      ...statsOf(orphans).filter((stat) => this.#isOurs(stat, false)),
+    ];
   }
 
   /** The first process, and what was orphaned since: it went to whoever the first one is a child of. */
@@ -163,8 +177,11 @@ export class WorkerTree {
       .map((stat) => stat.pid);
   }
 
-  /** A child of the keeper is the worker's when it is the first process or an orphan from its tree. */
-  #isOurs(stat: ProcessStat): boolean {
+  /**
+   * A child of the keeper is the worker's when it is the first process or an orphan from its tree. `isStarted`: it is no
+   * orphan, but what is started for some worker, which may not be known yet.
+   */
+  #isOurs(stat: ProcessStat, isStarted: boolean): boolean {
     if (stat.pid === this.#root || this.knows(stat)) return true;
     const mark = workerMarkOf(stat.pid);
     if (mark === this.#mark) return true;
@@ -174,7 +191,7 @@ export class WorkerTree {
     if (isOfThisKeeper) return this.#takesStrays();
     // Another keeper's in this process. One of a keeper below us is ours: it was left to us.
     if (mark?.includes(`:${process.pid}:`)) return false;
-    if (!this.#takesStrays()) return false;
+    if (isStarted || !this.#takesStrays()) return false;
     // Its environment is gone (titles are written over it) or closed to us; the filter it is under tells as well.
     if (seccompFilters(stat.pid) > this.#ownFilters) return true;
     return this.#ownsOrphans && !this.#before.has(stat.pid) && !ownProcesses.has(stat.pid);

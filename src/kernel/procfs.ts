@@ -23,12 +23,15 @@ export interface ProcessStat {
   readonly isKernelThread: boolean;
   /** Whether its first thread is ending: its files may be closed already, long before it is a zombie on a busy machine. */
   readonly isExiting: boolean;
+  /** Whether it has begun a program since it was forked; before that it has the files and the memory of its parent. */
+  readonly hasBegunProgram: boolean;
   /** Its wait status once it is a zombie; 0 for those who may not look into it. */
   readonly exitStatus: number;
 }
 
 /** In include/linux/sched.h. */
 const PF_EXITING = 0x4;
+const PF_FORKNOEXEC = 0x40;
 const PF_KTHREAD = 0x200000;
 
 /** What /proc tells of a process, or undefined when it has ended. */
@@ -52,6 +55,7 @@ export function processStat(pid: number | 'self'): ProcessStat | undefined {
     threads: number(20),
     isKernelThread: (number(9) & PF_KTHREAD) !== 0,
     isExiting: (number(9) & PF_EXITING) !== 0,
+    hasBegunProgram: (number(9) & PF_FORKNOEXEC) === 0,
     exitStatus: number(52),
   };
 }

@@ -98,6 +98,13 @@ test('children are told, those of other threads and those that are zombies too',
   await until('the zombie', () => processStat(childrenOf(zombies.pid)?.[0] ?? NO_PID)?.state === 'Z');
 });
 
+test('what was forked and what runs a program of its own are told apart', async () => {
+  const own = await shell('(echo ready; read x; :) < /dev/zero & read y');
+  const [forked = 0] = childrenOf(own.pid) ?? [];
+  expect(processStat(forked)).toMatchObject({ hasBegunProgram: false });
+  expect(processStat(own.pid)).toMatchObject({ hasBegunProgram: true });
+});
+
 test('what has ended is told by nothing', async () => {
   const gone = start(['true']);
   await gone.end();
