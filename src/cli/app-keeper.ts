@@ -51,6 +51,16 @@ export async function startKeeper(
   return { child, ended, pid, startTime: processStat(pid)?.startTime ?? 0 };
 }
 
+/** Waits until that keeper answers, and has taken over if it is to; false when it has ended before, or is late. */
+export async function untilAnswering(name: string, keeper: ProcessId, waitMs: number): Promise<boolean> {
+  const until = performance.now() + waitMs;
+  while (isAlive(keeper) && performance.now() < until) {
+    if ((await stateOf(name))?.pid === keeper.pid) return true;
+    await sleep(LOOK_EVERY_MS);
+  }
+  return false;
+}
+
 /** How far an app came. */
 export type Arrival =
   | { readonly how: 'serving'; readonly state: KeeperState }

@@ -6,7 +6,7 @@ import { errorText } from '../errors.js';
 import { parseListen } from '../keeper/listen-address.js';
 import { isAlive } from '../keeper/tree.js';
 import { processStat } from '../kernel/procfs.js';
-import { type AppKeeper, startKeeper } from './app-keeper.js';
+import { type AppKeeper, startKeeper, untilAnswering } from './app-keeper.js';
 import { type AppRecord, removeRecord, runningRecord, writeRecord } from './app-record.js';
 import { stateOf } from './ask-named.js';
 import { changesOf, describeReplaced, replaceApp, whyNotReplaced } from './replace-app.js';
@@ -28,7 +28,7 @@ export interface ForegroundOptions {
 interface Running {
   record: AppRecord;
   keeper: AppKeeper;
-  /** A keeper that is to take over from that one. */
+  /** A keeper that is to take over from that one, and has not yet. */
   next: AppKeeper | undefined;
   /** Settles when it has, or has failed. */
   replacing: Promise<void> | undefined;
@@ -126,6 +126,18 @@ async function ended(one: Running): Promise<number> {
   }
 }
 
+/** Waits until the keeper that is to take over has done so or has failed, however late that is. */
+async function decided(one: Running): Promise<void> {
+  const { keeper, next } = one;
+  if (next === undefined) return;
+  if (next !== keeper) {
+    await Promise.race([keeper.ended, next.ended]);
+    // The former one lives only if the other could not take over from it.
+    if (!isAlive(keeper)) one.keeper = next;
+  }
+  one.next = undefined;
+}
+
 interface ReloadsHost {
   /** Starts a keeper whose output is passed on. */
   readonly start: (app: App, replace: boolean) => Promise<AppKeeper>;
@@ -182,15 +194,24 @@ class Reloads {
       this.#running.map(async (one) => {
         const { record, keeper } = one;
         if (!isAlive(keeper)) return;
+        if (one.next !== undefined) {
+          this.#host.tell(`${record.name}: not reloaded, its next keeper has not taken over yet`);
+          return;
+        }
         const app = apps.find(({ name }) => name === record.name);
         if (app === undefined)
           this.#host.tell(`${record.name} is no longer in ${given}: reloaded as it runs`);
         const changed = app === undefined ? undefined : changesOf(app, record);
-        // How that goes the keeper tells.
-        if (app === undefined || changed === undefined) keeper.child.kill('SIGHUP');
+        if (app === undefined || changed === undefined) await this.#hangUp(one);
         else await this.#replace(one, app, changed);
       }),
     );
+  }
+
+  /** How that goes the keeper tells. One that does not answer yet may not know what to do at the signal, and would end. */
+  async #hangUp({ record: { name }, keeper }: Running): Promise<void> {
+    if (await untilAnswering(name, keeper, this.#options.waitMs)) keeper.child.kill('SIGHUP');
+    else if (isAlive(keeper)) this.#host.tell(`${name}: not reloaded, its keeper does not answer`);
   }
 
   async #replace(one: Running, app: App, changed: readonly string[]): Promise<void> {
@@ -203,12 +224,11 @@ class Reloads {
     } catch (error) {
       this.#host.tell(`${app.name}: ${errorText(error)}`);
     } finally {
-      // The former one lives only if the other could not take over from it.
-      if (one.next !== undefined && !isAlive(one.keeper)) one.keeper = one.next;
-      one.record = runningRecord(app.name) ?? one.record;
-      one.next = undefined;
-      one.replacing = undefined;
-      settle();
+      void decided(one).then(() => {
+        one.record = runningRecord(app.name) ?? one.record;
+        one.replacing = undefined;
+        settle();
+      });
     }
   }
 

@@ -49,7 +49,10 @@ export async function appsToReload(given: string | undefined): Promise<readonly 
 
 function appNamed(name: string): readonly AppToReload[] | undefined {
   const record = runningRecord(name);
-  return record === undefined ? undefined : withDefinitions([record], record.file);
+  if (record === undefined) return undefined;
+  // One whose file has been removed is in it no longer.
+  if (!existsSync(record.file)) return [{ record, app: undefined, changed: undefined }];
+  return withDefinitions([record], record.file);
 }
 
 function appsOfFolder(): readonly AppToReload[] | undefined {

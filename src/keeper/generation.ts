@@ -115,6 +115,14 @@ export class Generation {
     return this.workers.map(({ tree }) => tree).filter((tree) => tree !== undefined);
   }
 
+  /** Those of workers that are not being ended. */
+  treesThatStay(): readonly WorkerTree[] {
+    return this.#slots
+      .filter(({ phase }) => phase !== 'stopping' && phase !== 'cleaning')
+      .map(({ worker }) => worker?.tree)
+      .filter((tree) => tree !== undefined);
+  }
+
   slotOf(worker: number): Slot | undefined {
     return this.#slots.find((slot) => slot.worker?.id === worker);
   }

@@ -298,14 +298,18 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     return outcome;
   }
 
-  /** Stops every process of the server where it is (SIGSTOP). Connections wait, those that are open as well as new ones. */
+  /**
+   * Stops every process of the server where it is (SIGSTOP). Connections wait, those that are open as well as new ones. Of
+   * what is being ended the time runs on, so that is let be.
+   */
   pause(): void {
     if (this.#isPaused) return;
     this.#isPaused = true;
     // Whoever comes after us is to know: nothing else tells it that no start may happen.
     this.#flush();
     for (let tries = 0; tries < PAUSE_TRIES; tries++) {
-      const running = this.#trees().flatMap((tree) => tree.members().filter(({ state }) => state !== 'T'));
+      const trees = this.#generations.all().flatMap((generation) => generation.treesThatStay());
+      const running = trees.flatMap((tree) => tree.members().filter(({ state }) => state !== 'T'));
       if (running.length === 0) break;
       // What one has forked meanwhile is found by the next look.
       for (const one of running) signalProcess(one, 'SIGSTOP');
@@ -968,7 +972,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       this.#say({ type: 'not-held', pid, address, why });
     }
     this.#serviceManager.ready();
-    if (this.#phase() === 'starting' && unheld.length === 0) {
+    if (this.#phase() === 'starting' && unheld.length === 0 && !this.#isPaused) {
       this.#say({ type: 'nothing-listens', afterMs: NOTHING_LISTENS_MS });
     }
   }

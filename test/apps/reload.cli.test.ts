@@ -1,3 +1,5 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { bodyOf, pidOf } from '../support/http.js';
 import { startLoad } from '../support/load.js';
@@ -89,6 +91,12 @@ test('without a name it is about the apps of the file in this folder that run', 
     ['two', true],
     ['one', true],
   ]);
+
+  rmSync(join(apps.folder, 'holdfast.yaml'));
+  const gone = await apps.ask('reload', 'one');
+  expect(gone.code).toBe(0);
+  expect(gone.stderr).toMatch(/^holdfast: one is no longer in .*holdfast\.yaml: reloaded as it runs$/m);
+  expect(gone.stdout).toMatch(/^generation \d+ has taken over after /);
 });
 
 test('a wrong file is told with line and key at a reload, and nothing is touched', async () => {
@@ -175,6 +183,39 @@ test('in the foreground SIGHUP reads the file again', async () => {
   expect([first, second].flatMap((port) => listeners(port))).toEqual([]);
   expect(apps.stateFiles()).toEqual([]);
 }, 90_000);
+
+test('in the foreground SIGHUP ends no keeper that is only about to start', async () => {
+  const [first = 0, second = 0] = await freePorts(2);
+  const apps = newApps(two(first, second));
+  apps.write('server.cjs', SERVER);
+  const up = apps.start(['up', '--foreground'], { detached: true });
+  await until('the record of the last app', () => apps.stateFiles().includes('two.app'));
+  up.kill('SIGHUP');
+  await up.line(/^one \| holdfast: generation 2 has taken over/);
+  await up.line(/^two \| holdfast: generation 2 has taken over/);
+  up.kill('SIGTERM');
+  expect(await up.end(60_000)).toEqual({ code: 143, signal: null });
+});
+
+test('in the foreground a keeper that takes over late is stopped with the rest', async () => {
+  const [first = 0, second = 0] = await freePorts(2);
+  const apps = newApps(two(first, second));
+  apps.write('server.cjs', SERVER);
+  const up = apps.start(['up', '--foreground', '--wait', '1ms'], { detached: true });
+  await up.line(/^one \| holdfast: keeps/);
+  await up.line(/^two \| holdfast: keeps/);
+  const former = apps.state('one')?.pid ?? 0;
+  apps.write('holdfast.yaml', two(first, second, ', stop-timeout: 5s'));
+  up.kill('SIGHUP');
+  await up.line(/^holdfast: one does not serve after 1 ms/);
+  await until('the other keeper', () => (apps.state('one')?.pid ?? former) !== former);
+  await until('the end of the former', () => !isAlive(former));
+  expect(await pidOf(first)).toBe(apps.state('one')?.worker?.pid);
+  up.kill('SIGTERM');
+  expect(await up.end(60_000)).toEqual({ code: 143, signal: null });
+  expect([first, second].flatMap((port) => listeners(port))).toEqual([]);
+  expect(apps.stateFiles()).toEqual([]);
+});
 
 test('in the foreground an app that cannot be replaced goes on, and ends nobody', async () => {
   const port = await freePort();

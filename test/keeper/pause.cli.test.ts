@@ -1,4 +1,4 @@
-import { rmSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { bodyOf } from '../support/http.js';
@@ -49,6 +49,34 @@ test('a way back that is due is not taken when the paused server is stopped', as
   keeper.process.kill('SIGTERM');
   await keeper.process.end();
   expect(keeper.process.lines(/going back/)).toEqual([]);
+});
+
+test('a server that is being stopped is not paused, and ends in its time; the next one waits for the resume', async () => {
+  const port = await freePort();
+  const [asked, letGo] = [join(temporaryFolder(), 'asked'), join(temporaryFolder(), 'let-go')];
+  const code = `
+    const { existsSync, writeFileSync } = require('node:fs');
+    require('node:http').createServer((_, response) => response.end('pid ' + process.pid)).listen(${port}, '127.0.0.1');
+    process.on('SIGTERM', () => {
+      writeFileSync(${JSON.stringify(asked)}, '');
+      setInterval(() => { if (existsSync(${JSON.stringify(letGo)})) process.exit(0); }, 10);
+    });`;
+  const keeper = startKeeper([process.execPath, '-e', code]);
+  await keeper.holding();
+  const first = keeper.worker();
+  const restart = keeper.ask('restart', 'app');
+  await until('the stop signal', () => existsSync(asked));
+  expect((await keeper.ask('pause', 'app')).exit.code).toBe(0);
+  writeFileSync(letGo, '');
+  await until('its end', () => !isAlive(first));
+  await keeper.process.line(/starting generation 2/);
+  const body = bodyOf(port);
+  const { workers } = await keeper.untilState('the next one', ({ starts }) => starts === 2);
+  expect(workers).toMatchObject([{ pid: null, generation: 2 }]);
+  expect((await keeper.ask('resume', 'app')).exit.code).toBe(0);
+  expect((await restart).exit.code).toBe(0);
+  expect(keeper.process.stderr).not.toMatch(/SIGKILL|killed/);
+  expect(await body).toBe(`pid ${keeper.worker()}`);
 });
 
 const READY_TIMEOUT_MS = 8_000;
