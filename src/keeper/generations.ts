@@ -19,6 +19,7 @@ import { handedAgain } from './listen.js';
 import type { Notice } from './notices.js';
 import { OldDrain } from './old-drain.js';
 import { PausableTimer } from './pausable-timer.js';
+import { Probation, type SavedProbation } from './probation.js';
 import { isSameProgram, type Program } from './program.js';
 import { ReadyCheck } from './ready-check.js';
 import { KEEPER_STOPS, type ReloadOptions, type ReloadOutcome, type ReloadPolicy } from './reload.js';
@@ -73,13 +74,10 @@ export class Generations {
   #isEnded = false;
   /** What the former generation ran, if that was another program. */
   #formerProgram: Program | undefined;
-  #tookOverAt: number | undefined;
-  /** Deaths of the active generation since it took over. */
-  #deaths = 0;
+  /** That of the active generation. */
+  readonly #probation = new Probation();
   #parkTimer: PausableTimer | undefined;
   #pausedAt = 0;
-  /** The active generation died too often while paused. */
-  #isBackDue = false;
   /** Who waits for the release, and since when. */
   #releasing: { readonly settle: (outcome: ReloadOutcome) => void; readonly sinceMs: number } | undefined;
   /** The addresses of `--listen` have been let go of for somebody else. */
@@ -145,7 +143,7 @@ export class Generations {
   /**
    * Goes on where another keeper stopped, before the first start. `old`: what is not active, and only finishes. `workers`:
    * how many there are to be, if it is not what the policy says. `formerProgram`: what a rollback goes back to, and
-   * `wayBack`: whether it may go back to `old`, which has served.
+   * `wayBack`: whether it may go back to `old`, which has served. `probation`: that of the active one.
    */
   restore(
     active: Generation,
@@ -154,13 +152,17 @@ export class Generations {
       workers,
       formerProgram,
       wayBack,
+      probation,
     }: {
       readonly workers: number | undefined;
       readonly formerProgram: Program | undefined;
       readonly wayBack: boolean;
+      readonly probation: SavedProbation | undefined;
     },
   ): void {
     this.#formerProgram = formerProgram;
+    this.#pausedAt = performance.now();
+    if (probation !== undefined) this.#probation.restore(probation, this.#host.isPaused());
     // Who has none of the sockets can serve nobody: it never came to that, or they were lost with the former keeper.
     const canServe = old.held.all().length > 0 || active.held.all().length === 0;
     this.#turnover = { ...this.#turnover, wentBack: !wayBack || !canServe };
@@ -202,6 +204,17 @@ export class Generations {
     this.#addWorkers(this.#active);
     // The reload that was to make them fewer has been lost.
     if (this.#active.slots.length > this.#workers) void this.scale(this.#workers);
+    if (this.#probation.isFailed && !this.#host.isPaused()) this.#goBack();
+  }
+
+  /** That of the active generation, for another keeper. */
+  saveProbation(): SavedProbation | undefined {
+    return this.#probation.save(this.#nowMs);
+  }
+
+  /** Time stands still in a pause. */
+  get #nowMs(): number {
+    return this.#host.isPaused() ? this.#pausedAt : performance.now();
   }
 
   /** What the former generation ran, if that was another program. */
@@ -251,20 +264,16 @@ export class Generations {
   died(generation: Generation, end: WorkerEnd): void {
     if (generation !== this.#active) return;
     if (this.#turnover.stage === 'starting' && this.#candidate === undefined) this.#fail(endedHow(end));
-    if (this.#tookOverAt === undefined) return;
-    const nowMs = this.#host.isPaused() ? this.#pausedAt : performance.now();
-    if (nowMs - this.#tookOverAt > PROBATION_MS) return;
-    this.#deaths++;
-    if (this.#deaths < DEATHS_MAX) return;
-    this.#tookOverAt = undefined;
-    if (this.#host.isPaused()) this.#isBackDue = true;
-    else this.#goBack();
+    this.#probation.died(this.#nowMs);
+    // In a pause it is gone back from at the end of that.
+    if (this.#probation.isFailed && !this.#host.isPaused()) this.#goBack();
   }
 
   #goBack(): void {
-    this.#isBackDue = false;
+    const { deaths } = this.#probation;
+    this.#probation.end();
     if (!this.hasFormer && this.#formerProgram === undefined) return;
-    this.#host.say({ type: 'rolling-back', generation: this.#active.number, deaths: this.#deaths });
+    this.#host.say({ type: 'rolling-back', generation: this.#active.number, deaths });
     void this.rollback();
   }
 
@@ -278,14 +287,14 @@ export class Generations {
   /** They go on. */
   resumed(): void {
     const nowMs = performance.now();
-    if (this.#tookOverAt !== undefined) this.#tookOverAt += nowMs - this.#pausedAt;
+    this.#probation.stoodStill(nowMs - this.#pausedAt);
     this.#settling = { places: '', sinceMs: nowMs };
     this.#ready.goOn();
     this.#parkTimer?.goOn();
     // Not at once: a stop has a paused server go on too, and nothing is to be started for that.
     queueMicrotask(() => {
       if (this.#turnover.stage === 'stopping' || this.#host.isPaused()) return;
-      if (this.#isBackDue) this.#goBack();
+      if (this.#probation.isFailed) this.#goBack();
       this.changed(this.#candidate ?? this.#active);
     });
   }
@@ -509,10 +518,9 @@ export class Generations {
   #noteFormer(former: Generation, next: Generation): void {
     const isBack = this.#formerProgram !== undefined && isSameProgram(this.#formerProgram, next.program);
     if (!isSameProgram(former.program, next.program)) this.#formerProgram = former.program;
-    this.#isBackDue = false;
     // What was gone back to is not exchanged for what failed.
-    this.#tookOverAt = isBack ? undefined : performance.now();
-    this.#deaths = 0;
+    if (isBack) this.#probation.end();
+    else this.#probation.begin();
   }
 
   #nextNumber(): number {
@@ -639,8 +647,7 @@ export class Generations {
     this.#old = failed;
     this.#active = back;
     this.#formerProgram = undefined;
-    this.#tookOverAt = undefined;
-    this.#isBackDue = false;
+    this.#probation.end();
     back.tookBack();
     this.#host.say({ type: 'rolled-back', generation: back.number });
     this.#addWorkers(back);
@@ -713,9 +720,6 @@ export class Generations {
 }
 
 const RENEWAL_LOOK_MS = 5_000;
-/** How long a new generation is gone back from when it dies so many times. */
-const PROBATION_MS = 30_000;
-const DEATHS_MAX = 3;
 /** How long a new generation has taken no further address when it counts as having them all. */
 const SETTLED_MS = 1_000;
 const LEFT = 'another keeper has taken over meanwhile';

@@ -645,6 +645,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       workers: asked === this.#generations.workers ? now : undefined,
       formerProgram: estate.recovery.formerProgram,
       wayBack: estate.recovery.wayBack === true,
+      probation: estate.recovery.probation,
     });
   }
 
@@ -1050,6 +1051,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   /** What another keeper needs to go on. */
   #recovery(): Recovery {
     const generations = this.#generations.all();
+    const probation = this.#generations.saveProbation();
     return newRecovery({
       keeper: `${this.name}:${process.pid}`,
       command: this.#options.command,
@@ -1059,6 +1061,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       starts: this.#starts,
       stage: this.#generations.stage,
       wayBack: this.#generations.hasFormer,
+      ...(probation && { probation }),
       ...(this.#generations.formerProgram && { formerProgram: this.#generations.formerProgram }),
       workers: { asked: this.#options.workers ?? 1, now: this.#generations.workers },
       holder: this.#holder.process ?? null,

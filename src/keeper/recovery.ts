@@ -6,6 +6,7 @@ import type { SavedGroup } from './groups.js';
 import type { HeldSocket } from './held.js';
 import type { Phase, WorkerEnd } from './lifecycle.js';
 import type { Identity } from './options.js';
+import type { SavedProbation } from './probation.js';
 import type { Program } from './program.js';
 import type { ProcessSetting } from './running-server.js';
 import type { ProcessId } from './tree.js';
@@ -31,6 +32,8 @@ export interface Recovery {
   readonly stage: Stage;
   /** Whether the generation that is not active has served, and may be gone back to. */
   readonly wayBack?: boolean;
+  /** That of the active generation. */
+  readonly probation?: SavedProbation;
   /** What a rollback goes back to. */
   readonly formerProgram?: Program;
   /** How many workers the options asked for, and how many it is by `scale`. */

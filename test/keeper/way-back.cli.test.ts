@@ -164,6 +164,30 @@ test('the way back is known to the next keeper, when one is killed', async () =>
   expect(await bodyOf(port)).toBe('good');
 });
 
+test('deaths that one keeper has seen count with the next one, when it is killed', async () => {
+  const port = await freePort();
+  const command = nodeHttp.command(port);
+  const flags = ['--park', '1h'];
+  const first = startKeeper(command, { flags });
+  await first.holding();
+  const parked = first.worker();
+  await reloaded(first);
+  await first.process.line(/generation 1 is kept/);
+  for (let deaths = 0; deaths < 2; deaths++) {
+    await first.crash();
+    await first.process.line(/is served again/, { after: deaths });
+  }
+  await first.untilState('what it was told', ({ restarts }) => restarts === 2);
+  first.process.kill('SIGKILL');
+  await first.process.end();
+  const second = startKeeper(command, { flags, beside: first });
+  await second.process.line(/took over the server/);
+  process.kill(second.worker(), 'SIGKILL');
+  await second.process.line(/generation 2 died 3 times since it took over: going back to the one before it/);
+  await second.process.line(/generation 1 serves again/);
+  expect(await bodyOf(port)).toContain(`pid ${parked}`);
+});
+
 test('without a generation to go back to a rollback says so', async () => {
   const keeper = startKeeper(nodeHttp.command(await freePort()));
   await keeper.holding();
