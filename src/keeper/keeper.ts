@@ -5,21 +5,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { errorCode, errorText, HoldfastError } from '../errors.js';
 import { workingDirectory } from '../kernel/directory.js';
-import { close, duplicate } from '../kernel/fd.js';
+import { duplicate } from '../kernel/fd.js';
 import type { Fd } from '../kernel/libc.js';
 import { tryLock } from '../kernel/lock.js';
-import { openNotifySocket, receiveNotifications } from '../kernel/notify-socket.js';
 import { mayCopyFds } from '../kernel/pidfd.js';
 import { Poller, startThreadPool } from '../kernel/poller.js';
 import { becomeSubreaper } from '../kernel/process.js';
-import {
-  allProcesses,
-  CAP_SYS_ADMIN,
-  childrenOf,
-  hasCapability,
-  processStat,
-  threadsOf,
-} from '../kernel/procfs.js';
+import { CAP_SYS_ADMIN, hasCapability, processStat, threadsOf } from '../kernel/procfs.js';
 import { isListening, stopListening } from '../kernel/socket.js';
 import { defaultName } from '../model/keeper-name.js';
 import { version } from '../version.js';
@@ -37,6 +29,7 @@ import { bindAll, inheritedInodes, inheritedSockets, removeSocketFile } from './
 import { LogFile } from './log-file.js';
 import { Monitor } from './monitor.js';
 import type { Notice } from './notices.js';
+import { NotifyServer } from './notify-server.js';
 import {
   count,
   holdForMs,
@@ -47,7 +40,6 @@ import {
   policyOf,
   reloadPolicyOf,
 } from './options.js';
-import { ownProcesses } from './own-processes.js';
 import { endOfProcess, failureOf } from './process-end.js';
 import { type Program, pinned } from './program.js';
 import { emptyQueues } from './queues.js';
@@ -82,12 +74,12 @@ import {
   STANDBY_VARIABLE,
   signalProcess,
   WORKER_VARIABLE,
-  WorkerTree,
-  type WorkerTreeOptions,
+  type WorkerTree,
 } from './tree.js';
 import { isReleased } from './turnover.js';
 import { unheldListeners } from './unheld.js';
 import type { Worker } from './worker.js';
+import { WorkerProcesses } from './worker-processes.js';
 
 const START_TOLD_MS = 5;
 const NOTHING_LISTENS_MS = 5_000;
@@ -143,10 +135,9 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   readonly #announced = new WeakSet<HeldSocket>();
   /** Whether fds may be copied out of other processes here. */
   readonly #mayCopy = mayCopyFds();
-  /** Children that this process had before: not the server's. */
-  readonly #before: ReadonlySet<number> = new Set(orphans());
+  readonly #processes: WorkerProcesses;
   readonly #since = Date.now();
-  readonly #onChild = (): void => this.#childEnded();
+  readonly #onChild = (): void => this.#processes.childEnded();
   readonly #onExit = (): void => this.#poller?.close();
   readonly #holder: Holder;
   /** Aborted when adopted processes are no longer waited for. */
@@ -159,7 +150,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #traps: Traps | undefined;
   #spawner: Spawner | undefined;
   #control: ControlServer | undefined;
-  #notifySocket: Fd | undefined;
+  #notifyServer: NotifyServer | undefined;
   #log: LogFile | undefined;
   #starts = 0;
   #isOver = false;
@@ -203,6 +194,12 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       this.#finish = resolve;
     });
     this.#files = stateFiles(this.name);
+    this.#processes = new WorkerProcesses({
+      name: this.name,
+      reapsAll: duties.reapsAll,
+      workers: () => this.#workers(),
+      spawnerThread: () => this.#spawner?.threadId ?? process.pid,
+    });
     this.#holder = new Holder(this.name, this.#files.state, () => this.#stateChanged(), yamaIsRelational());
     this.#generations = new Generations(reloadPolicy, {
       groups: this.#groups,
@@ -463,7 +460,11 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (notifier !== null) this.#traps.answer(notifier);
     // The first call of what we start may be lost with us before its number is written down.
     if (notifier !== null && estate !== undefined) await this.#spawner.call();
-    if (this.#readiness.type === 'notify') this.#hearNotifications(this.#poller);
+    if (this.#readiness.type === 'notify') {
+      // Nobody else's word counts than that of a worker's process.
+      const ready = (pid: number): void => this.#processes.memberOf(pid)?.tellReady();
+      this.#notifyServer = new NotifyServer(this.name, this.#poller, ready);
+    }
     this.#control = await serveControl(this.#files.control, {
       status: () => this.status(),
       reload: (options) => this.reload(options),
@@ -528,7 +529,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
         say: (notice) => this.#say(notice),
         nextWorkerId: () => ++this.#starts,
         start: (generation, worker) => this.#startWorker(generation, worker),
-        reapOrphans: () => this.#reapOrphans(),
+        reapOrphans: () => this.#processes.reapOrphans(),
         closeEntrance: () => this.#closeEntrance(),
         changed: (generation) => this.#changed(generation),
         confirmed: (one, held) => this.#confirmed(one, held),
@@ -557,7 +558,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     return new Traps(poller, {
       mayCopy: this.#mayCopy,
       groups: this.#groups,
-      whose: (pid) => this.#whose(pid),
+      whose: (pid) => this.#processes.whose(pid),
       isHeld: (inode) => this.#generations.all().some(({ held }) => held.byInode(inode)),
       isOpen: (inode) => this.#trees().some((tree) => tree.holdersOf(inode).length > 0),
       say: (notice) => this.#say(notice),
@@ -727,7 +728,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const poller = this.#poller;
     if (root === null || poller === undefined) return;
     const worker = generation.adopt(saved, former);
-    const tree = this.#treeOf(worker, { root: root.pid, mark, adopted: root.startTime });
+    const tree = this.#processes.treeOf(worker, { root: root.pid, mark, adopted: root.startTime });
     worker.started(root, tree, this.#policy.stopSignal);
     // Those that it has now are known even when they are orphaned later.
     tree.members();
@@ -737,30 +738,6 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     void endOfProcess(root, poller, signal).then((end) => {
       if (!signal.aborted) void worker.ended(end);
     });
-  }
-
-  /** Its name is in no file system, so that a server of another user reaches it; who sends is checked. */
-  #notifyPath(): string {
-    return `@holdfast/${process.pid}/${this.name}`;
-  }
-
-  #notifyEnv(): Readonly<Record<string, string>> {
-    return this.#notifySocket === undefined ? {} : { NOTIFY_SOCKET: this.#notifyPath() };
-  }
-
-  #hearNotifications(poller: Poller): void {
-    const fd = openNotifySocket(this.#notifyPath());
-    this.#notifySocket = fd;
-    poller.add(fd, () => {
-      for (const { pid, text } of receiveNotifications(fd)) {
-        if (/^READY=1$/m.test(text)) this.#sender(pid)?.tellReady();
-      }
-    });
-  }
-
-  /** Nobody else's word counts than that of a worker's process. */
-  #sender(pid: number): Worker | undefined {
-    return this.#workers().find(({ tree }) => tree?.members().some((member) => member.pid === pid));
   }
 
   #workers(): readonly Worker[] {
@@ -773,22 +750,6 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   #ofCaller({ held }: Caller): Generation | undefined {
     return this.#generations.all().find((generation) => generation.held === held);
-  }
-
-  /** Whose process that is. With one worker there is nothing to look for, and its bind waits for the answer. */
-  #whose(pid: number): Worker | undefined {
-    const workers = this.#workers();
-    if (workers.length <= 1) return workers[0];
-    for (let at = pid; at > 1 && at !== process.pid; at = processStat(at)?.ppid ?? 0) {
-      const worker = workers.find(({ root }) => root?.pid === at);
-      if (worker !== undefined) return worker;
-    }
-    const stat = processStat(pid);
-    const known = workers.find(({ tree }) => stat !== undefined && tree?.knows(stat));
-    if (known !== undefined) return known;
-    const tree = workers.find((worker) => worker.tree?.members().some((member) => member.pid === pid));
-    // What nobody knows yet is the first process of the one that is being started.
-    return tree ?? workers.find(({ root }) => root === undefined) ?? workers[0];
   }
 
   #letListen(caller: Caller, pid: number, fd: number): void {
@@ -809,7 +770,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     while (this.#isPaused) await new Promise<void>((go) => this.#waitingStarts.push(go));
     const { command, env, directory } = generation.program;
     const file = findProgram(command[0] ?? '', env, directory);
-    const mark = this.#markOf(worker);
+    const mark = this.#processes.markOf(worker);
     const handed = handOver(
       command[0]?.includes('/') ? [file, ...command.slice(1)] : command,
       { ...env, [WORKER_VARIABLE]: mark, [STANDBY_VARIABLE]: worker.isStandby ? '1' : undefined },
@@ -822,7 +783,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     );
     const { pid, exited, toldReady } = await spawner.spawn({
       ...handed,
-      env: { ...handed.env, ...this.#notifyEnv() },
+      env: { ...handed.env, ...this.#notifyServer?.env },
       ipc: this.#readiness.type === 'ipc',
       cwd: directory,
       ...(this.#log === undefined ? {} : { output: this.#log.fd }),
@@ -830,7 +791,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     });
     if (this.#setting !== undefined) await this.#settle(pid, this.#setting);
     const root = { pid, startTime: processStat(pid)?.startTime ?? 0 };
-    const tree = this.#treeOf(worker, { root: pid, mark });
+    const tree = this.#processes.treeOf(worker, { root: pid, mark });
     worker.started(root, tree, this.#policy.stopSignal);
     // It was on its way when the others were stopped.
     if (this.#isPaused) tree.signal('SIGSTOP');
@@ -841,17 +802,6 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     setTimeout(() => this.#tellStart(), START_TOLD_MS);
     this.#monitor.look();
     this.#stateChanged();
-  }
-
-  #treeOf(worker: Worker, its: Pick<WorkerTreeOptions, 'root' | 'mark' | 'adopted'>): WorkerTree {
-    return new WorkerTree({
-      ...its,
-      spawnerThread: this.#spawner?.threadId ?? process.pid,
-      ownsOrphans: this.#duties.reapsAll && process.pid !== 1,
-      before: this.#before,
-      isOthers: (process, mark) => this.#isOfOther(worker, process, mark),
-      takesStrays: () => this.#workers()[0] === worker,
-    });
   }
 
   /** The thread that started it tells its end too, some milliseconds later: too late for who waits to stand in. */
@@ -876,38 +826,6 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       });
     }
     process.kill(pid, 'SIGCONT');
-  }
-
-  #isOfOther(worker: Worker, process: ProcessId, mark: string | undefined): boolean {
-    return this.#workers().some(
-      (other) =>
-        other !== worker &&
-        (other.root?.pid === process.pid ||
-          other.tree?.knows(process) ||
-          mark === (other.tree?.mark ?? this.#markOf(other))),
-    );
-  }
-
-  /** What every process of the worker has as WORKER_VARIABLE. */
-  #markOf({ id }: Worker): string {
-    return `${this.name}:${process.pid}:${id}`;
-  }
-
-  #childEnded(): void {
-    this.#reapOrphans();
-    for (const worker of this.#workers()) worker.childEnded();
-  }
-
-  /** Reaps orphans of the server that ended as our children. libuv waits for the first processes itself. */
-  #reapOrphans(): void {
-    const workers = this.#workers();
-    for (const pid of orphans()) {
-      const stat = processStat(pid);
-      if (stat?.state !== 'Z' || ownProcesses.has(pid)) continue;
-      const owner = workers.find(({ tree }) => tree?.knows(stat));
-      if (owner !== undefined) owner.reap(pid);
-      else if (this.#duties.reapsAll) workers[0]?.reap(pid);
-    }
   }
 
   #changed(generation: Generation): void {
@@ -1096,12 +1014,11 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#control?.close();
     process.off('SIGCHLD', this.#onChild);
     process.off('exit', this.#onExit);
-    if (this.#notifySocket !== undefined) this.#poller?.remove(this.#notifySocket);
+    this.#notifyServer?.close();
     this.#poller?.close();
     await this.#spawner?.stop();
     await this.#log?.close();
     this.#traps?.close();
-    if (this.#notifySocket !== undefined) close(this.#notifySocket);
     if (this.#lock === undefined) return;
     if (!this.#isOthers) this.#tryTo(() => removeFiles(this.#files));
     closeSync(this.#lock);
@@ -1146,14 +1063,4 @@ async function onceOpen<T>(work: () => T): Promise<T> {
 
 function fileKey({ inode }: Pick<HeldSocket, 'inode'>): string {
   return `socket ${inode}`;
-}
-
-/** Children that we did not start: they come to the main thread, what we start is the spawner thread's. */
-function orphans(): readonly number[] {
-  return (
-    childrenOf(process.pid, [process.pid]) ??
-    allProcesses()
-      .filter((stat) => stat.ppid === process.pid)
-      .map((stat) => stat.pid)
-  );
 }
