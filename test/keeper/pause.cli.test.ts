@@ -8,19 +8,13 @@ import { isAlive } from '../support/proc.js';
 import { nodeHttp } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
-import { reloaded } from './reloads.js';
+import { diedTwice } from './reloads.js';
+
+const PARK = ['--park', '1h'];
 
 test('a generation that dies too often while paused is gone back from at the resume, not before', async () => {
   const port = await freePort();
-  const keeper = startKeeper(nodeHttp.command(port), { flags: ['--park', '1h'] });
-  await keeper.holding();
-  const first = keeper.worker();
-  await reloaded(keeper);
-  await keeper.process.line(/generation 1 is kept/);
-  for (let deaths = 0; deaths < 2; deaths++) {
-    await keeper.crash();
-    await keeper.process.line(/is served again/, { after: deaths });
-  }
+  const { keeper, parked } = await diedTwice(nodeHttp.command(port), PARK);
   expect((await keeper.ask('pause', 'app')).exit.code).toBe(0);
   process.kill(keeper.worker(), 'SIGKILL');
   await keeper.process.line(/ended by SIGKILL/, { after: 2 });
@@ -30,19 +24,11 @@ test('a generation that dies too often while paused is gone back from at the res
   expect((await keeper.ask('resume', 'app')).exit.code).toBe(0);
   await keeper.process.line(/generation 2 died 3 times since it took over: going back to the one before it/);
   await keeper.process.line(/generation 1 serves again/);
-  expect(await bodyOf(port)).toContain(`pid ${first}`);
+  expect(await bodyOf(port)).toContain(`pid ${parked}`);
 });
 
 test('a way back that is due is not taken when the paused server is stopped', async () => {
-  const port = await freePort();
-  const keeper = startKeeper(nodeHttp.command(port), { flags: ['--park', '1h'] });
-  await keeper.holding();
-  await reloaded(keeper);
-  await keeper.process.line(/generation 1 is kept/);
-  for (let deaths = 0; deaths < 2; deaths++) {
-    await keeper.crash();
-    await keeper.process.line(/is served again/, { after: deaths });
-  }
+  const { keeper } = await diedTwice(nodeHttp.command(await freePort()), PARK);
   await keeper.ask('pause', 'app');
   process.kill(keeper.worker(), 'SIGKILL');
   await keeper.process.line(/ended by SIGKILL/, { after: 2 });

@@ -53,6 +53,23 @@ export async function reloaded(keeper: RunningKeeper): Promise<number> {
   return worker?.pid ?? 0;
 }
 
+/** A server that has been reloaded and has died twice since, while its former generation is parked. */
+export async function diedTwice(
+  command: readonly string[],
+  flags: readonly string[],
+): Promise<{ readonly keeper: RunningKeeper; readonly parked: number }> {
+  const keeper = startKeeper(command, { flags });
+  await keeper.holding();
+  const parked = keeper.worker();
+  await reloaded(keeper);
+  await keeper.process.line(/generation 1 is kept/);
+  for (let deaths = 0; deaths < 2; deaths++) {
+    await keeper.crash();
+    await keeper.process.line(/is served again/, { after: deaths });
+  }
+  return { keeper, parked };
+}
+
 /** Waits until no reload goes on and one generation is left. */
 export async function settled(keeper: RunningKeeper): Promise<void> {
   await keeper.untilState(

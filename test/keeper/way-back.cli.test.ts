@@ -16,7 +16,7 @@ import { nodeHttp } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 import { nodeServer } from './inline.js';
-import { expectNothingFailed, reloaded, settled } from './reloads.js';
+import { diedTwice, expectNothingFailed, reloaded, settled } from './reloads.js';
 
 test('a parked generation is gone back to at once, by the very same process, and no request fails', async () => {
   const port = await freePort();
@@ -168,15 +168,7 @@ test('deaths that one keeper has seen count with the next one, when it is killed
   const port = await freePort();
   const command = nodeHttp.command(port);
   const flags = ['--park', '1h'];
-  const first = startKeeper(command, { flags });
-  await first.holding();
-  const parked = first.worker();
-  await reloaded(first);
-  await first.process.line(/generation 1 is kept/);
-  for (let deaths = 0; deaths < 2; deaths++) {
-    await first.crash();
-    await first.process.line(/is served again/, { after: deaths });
-  }
+  const { keeper: first, parked } = await diedTwice(command, flags);
   await first.untilState('what it was told', ({ restarts }) => restarts === 2);
   first.process.kill('SIGKILL');
   await first.process.end();
