@@ -1,6 +1,6 @@
 import { allProcesses, childrenOf, processStat } from '../kernel/procfs.js';
 import { ownProcesses } from './own-processes.js';
-import { type ProcessId, WorkerTree, type WorkerTreeOptions } from './tree.js';
+import { type ProcessId, WorkerTree, type WorkerTreeOptions, workerMarkOf } from './tree.js';
 import type { Worker } from './worker.js';
 
 export interface WorkerProcessesOptions {
@@ -41,7 +41,10 @@ export class WorkerProcesses {
     });
   }
 
-  /** Whose process that is, guessed where nothing tells. With one worker there is nothing to look for, and its bind waits for the answer. */
+  /**
+   * Whose process that is; where nothing tells, that of a worker that is being started. With one worker there is nothing to
+   * look for, and its bind waits for the answer.
+   */
   whose(pid: number): Worker | undefined {
     const workers = this.#options.workers();
     if (workers.length <= 1) return workers[0];
@@ -51,8 +54,13 @@ export class WorkerProcesses {
     }
     const stat = processStat(pid);
     const known = workers.find(({ tree }) => stat !== undefined && tree?.knows(stat));
-    // What nobody knows yet is the first process of the one that is being started.
-    return known ?? this.memberOf(pid) ?? workers.find(({ root }) => root === undefined) ?? workers[0];
+    return (
+      known ??
+      this.#marked(workerMarkOf(pid)) ??
+      this.memberOf(pid) ??
+      workers.find(({ root }) => root === undefined) ??
+      workers[0]
+    );
   }
 
   /** The worker of which that is a process beyond doubt. */
@@ -78,16 +86,17 @@ export class WorkerProcesses {
     }
   }
 
+  /** The worker whose processes say that of themselves. */
+  #marked(mark: string | undefined): Worker | undefined {
+    return this.#options.workers().find((worker) => mark === (worker.tree?.mark ?? this.markOf(worker)));
+  }
+
   #isOfOther(worker: Worker, process: ProcessId, mark: string | undefined): boolean {
+    const marked = this.#marked(mark);
+    if (marked !== undefined && marked !== worker) return true;
     return this.#options
       .workers()
-      .some(
-        (other) =>
-          other !== worker &&
-          (other.root?.pid === process.pid ||
-            other.tree?.knows(process) ||
-            mark === (other.tree?.mark ?? this.markOf(other))),
-      );
+      .some((other) => other !== worker && (other.root?.pid === process.pid || other.tree?.knows(process)));
   }
 }
 
