@@ -427,7 +427,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   async #begin(): Promise<void> {
     // So that a wrong command is said before anything is bound or started.
     findProgram(this.#program.command[0] ?? '', this.#program.env, this.#cwd);
-    if (this.#options.replace !== true) this.#lock = lockName(this.name, this.#files);
+    if (this.#options.replace !== true) this.#lock = await lockName(this.name, this.#files);
     this.#openLog();
     becomeSubreaper();
     await startThreadPool();
@@ -583,7 +583,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       await sleep(2);
       this.#lock = tryLock(this.#files.lock);
     }
-    this.#lock ??= lockName(this.name, this.#files);
+    this.#lock ??= await lockName(this.name, this.#files);
   }
 
   /** What a keeper of this name has left that was killed, or has made room for us. */

@@ -10,12 +10,14 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { errorCode, HoldfastError } from '../errors.js';
 import type { Fd } from '../kernel/libc.js';
 import { tryLock } from '../kernel/lock.js';
 import { KEEPER_NAME } from '../model/keeper-name.js';
 import type { Phase, WorkerEnd } from './lifecycle.js';
 import { encodeBigint, type Recovery } from './recovery.js';
+import { isAlive } from './tree.js';
 import type { Stage } from './turnover.js';
 
 /** What a keeper writes down of itself, for `status` and for other keepers. */
@@ -169,18 +171,35 @@ export function stateFiles(name: string): StateFiles {
   return { lock: `${base}.lock`, state: `${base}.json`, control: `${base}.sock`, log: `${base}.log` };
 }
 
+/** How long we wait for what a killed keeper was starting: forked, it has the lock until it begins its program. */
+const LEFT_LOCK_MS = 5_000;
+const LEFT_LOCK_LOOK_MS = 2;
+
 /**
  * Makes the name ours for as long as this process lives.
  *
  * @throws {HoldfastError} ERR_HOLDFAST_NAME_TAKEN
  */
-export function lockName(name: string, files: StateFiles): Fd {
-  const lock = tryLock(files.lock);
-  if (lock !== undefined) return lock;
-  const other = readState(files.state);
+export async function lockName(name: string, files: StateFiles): Promise<Fd> {
+  const until = performance.now() + LEFT_LOCK_MS;
+  for (;;) {
+    const lock = tryLock(files.lock);
+    if (lock !== undefined) return lock;
+    const other = readState(files.state);
+    const isLeft = other !== undefined && !isAlive(other);
+    if (!isLeft || performance.now() > until) throw nameTaken(name, other, isLeft);
+    await sleep(LEFT_LOCK_LOOK_MS);
+  }
+}
+
+function nameTaken(name: string, other: KeeperState | undefined, isLeft: boolean): HoldfastError {
+  if (isLeft) {
+    const text = `the keeper named "${name}" (pid ${other?.pid}) was killed while it started a process, which has its lock until it begins its program; try again then`;
+    return new HoldfastError('ERR_HOLDFAST_NAME_TAKEN', text);
+  }
   const who = other === undefined ? '' : ` (pid ${other.pid}: ${other.command.join(' ')})`;
   const text = `a keeper named "${name}" runs already${who}; stop it with "holdfast stop ${name}" or choose another --name`;
-  throw new HoldfastError('ERR_HOLDFAST_NAME_TAKEN', text);
+  return new HoldfastError('ERR_HOLDFAST_NAME_TAKEN', text);
 }
 
 /** Writes the state in one step, so that a reader never sees half of it. */

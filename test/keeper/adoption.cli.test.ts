@@ -9,11 +9,11 @@ import { type RunningKeeper, startKeeper } from '../support/keeper.js';
 import { startLoad } from '../support/load.js';
 import { testNeeding } from '../support/needing.js';
 import { freePort } from '../support/ports.js';
-import { isAlive, listeners } from '../support/proc.js';
+import { descendantsOf, isAlive, isHolder, listeners } from '../support/proc.js';
 import { goHttp, javaHttp, nginx, nodeHttp, pythonHttp, staticHttp, trap } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
-import { changingCommand } from './programs.js';
+import { changingCommand, heldBackCommand } from './programs.js';
 import { expectNothingFailed, reloaded, settled } from './reloads.js';
 
 const KILLS = Number(process.env.HOLDFAST_TEST_KEEPER_KILLS ?? 3);
@@ -303,6 +303,33 @@ test('a reload that a kill interrupted is forgotten: the candidate ends, the old
   await expectNothingFailed(load.stop());
   await expectOneSocket(keeper);
 });
+
+testNeeding('python3')(
+  'so is one whose candidate was on its way into its program, of which nobody knows anything',
+  async () => {
+    const port = await freePort();
+    const { command, hold } = heldBackCommand(nodeHttp.command(port));
+    const first = startKeeper(command);
+    await first.holding();
+    const worker = first.worker();
+    const { isMet, letGo } = await hold();
+    void first.ask('reload', 'app');
+    await isMet();
+    const [candidate = 0, ...others] = descendantsOf(first.process.pid).filter(
+      (pid) => pid !== worker && !isHolder(pid),
+    );
+    expect(others).toEqual([]);
+    await killed(first);
+    // The lock of the name has been forked with it.
+    const keeper = successor(first, command);
+    letGo();
+    await keeper.process.line(/took over/);
+    await until('its end', () => !isAlive(candidate));
+    expect(keeper.worker()).toBe(worker);
+    expect(await bodyOf(port)).toContain(`pid ${worker}`);
+    await expectOneSocket(keeper);
+  },
+);
 
 test('so is one whose candidate shares the socket of the old server', async () => {
   const cwd = temporaryFolder();

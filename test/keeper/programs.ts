@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { start } from '../support/process.js';
 import { binaryOf } from '../support/requirement.js';
 import { shellWords } from '../support/shell.js';
 import { temporaryFolder } from '../support/temporary.js';
@@ -64,3 +65,38 @@ print('second binds:', bound, again(), flush=True)
 ${ANSWER}
 serve(s)
 `;
+
+/** Has the kernel ask before anybody opens or executes the file, and says so; a line lets them. @see fcntl(2), leases */
+const LEASE: string = `${IMPORTS}, fcntl
+signal.signal(signal.SIGIO, lambda *_: print('asked', flush=True))
+fd = os.open(sys.argv[1], os.O_RDONLY)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print('leased', flush=True)
+sys.stdin.readline()
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+`;
+
+interface HeldBack {
+  /** Settles when a start is there. */
+  readonly isMet: () => Promise<unknown>;
+  readonly letGo: () => void;
+}
+
+/**
+ * A command that runs another one, and of which a start can be held back when it has been forked and is about to begin its
+ * program: as a busy machine does it for some milliseconds.
+ */
+export function heldBackCommand(command: readonly string[]): {
+  readonly command: readonly string[];
+  /** From now on the next start is. Needs python3. */
+  readonly hold: () => Promise<HeldBack>;
+} {
+  const file = join(temporaryFolder(), 'program');
+  writeFileSync(file, '#!/bin/sh\nexec "$@"\n', { mode: 0o755 });
+  const hold = async (): Promise<HeldBack> => {
+    const lease = start(python(LEASE, file), { stdio: ['pipe', 'pipe', 'pipe'] });
+    await lease.line(/^leased/);
+    return { isMet: () => lease.line(/^asked/), letGo: () => void lease.child.stdin?.write('\n') };
+  };
+  return { command: [file, ...command], hold };
+}

@@ -7,13 +7,12 @@ import { startLoad } from '../support/load.js';
 import { testNeeding } from '../support/needing.js';
 import { freePort } from '../support/ports.js';
 import { descendantsOf, isAlive, listeningInode } from '../support/proc.js';
-import { start } from '../support/process.js';
 import { gunicorn, nginx, nodeHttp } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 import { outcomeOf } from './clients.js';
 import { sh } from './inline.js';
-import { ANSWER, IMPORTS, python } from './programs.js';
+import { ANSWER, heldBackCommand, IMPORTS, python } from './programs.js';
 import { settled } from './reloads.js';
 
 /** Server and helpers that detach themselves by every means: a session, no environment, a parent that is gone. */
@@ -279,32 +278,19 @@ testNeeding(gunicorn.needs)(
 );
 
 /** First process, the one between, and the server, of a tree without branches. */
-/** Has the kernel ask us before anybody opens or executes the file, and says so; a line lets them. @see fcntl(2), leases */
-const LEASE: string = `${IMPORTS}, fcntl
-signal.signal(signal.SIGIO, lambda *_: print('asked', flush=True))
-fd = os.open(sys.argv[1], os.O_RDONLY)
-fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-print('leased', flush=True)
-sys.stdin.readline()
-fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-`;
-
 testNeeding('python3')(
   'what is being started is no process of the worker beside it, and is not ended with that',
   async () => {
     const port = await freePort();
-    const file = join(temporaryFolder(), 'server');
-    writeFileSync(file, '#!/bin/sh\nexec "$@"\n', { mode: 0o755 });
-    const keeper = startKeeper([file, ...nodeHttp.command(port)]);
+    const { command, hold } = heldBackCommand(nodeHttp.command(port));
+    const keeper = startKeeper(command);
     await keeper.holding();
-    const lease = start(python(LEASE, file), { stdio: ['pipe', 'pipe', 'pipe'] });
-    await lease.line(/^leased/);
+    const { isMet, letGo } = await hold();
     const reload = keeper.ask('reload', keeper.name);
-    // It has been forked, and is on its way into its program.
-    await lease.line(/^asked/);
+    await isMet();
     // Both look at every process that there is.
     for (const order of ['pause', 'resume']) expect((await keeper.ask(order, keeper.name)).exit.code).toBe(0);
-    lease.child.stdin?.write('\n');
+    letGo();
     expect((await reload).exit).toEqual({ code: 0, signal: null });
     await settled(keeper);
     expect(keeper.state()).toMatchObject({ starts: 2, restarts: 0, generation: 2 });
