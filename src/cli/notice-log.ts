@@ -58,6 +58,8 @@ export function describeNotice(notice: Notice): string {
       return 'another keeper goes on';
     case 'promoted':
       return `pid ${notice.pid}, which was standing by, serves now`;
+    case 'renewing':
+      return `pid ${notice.pid}, which has been standing by for long, is started anew`;
     case 'reloading':
       return `starting generation ${notice.generation}`;
     case 'reloaded':

@@ -149,8 +149,10 @@ export class Generation {
   renewStandbys(maxAgeMs: number): void {
     const oldest = performance.now() - maxAgeMs;
     for (const slot of this.standbys) {
-      const parkedSince = slot.worker?.parkedSince;
-      if (parkedSince !== undefined && parkedSince <= oldest) slot.renew();
+      const { parkedSince, root } = slot.worker ?? {};
+      if (parkedSince === undefined || parkedSince > oldest) continue;
+      if (root !== undefined) this.#host.say({ type: 'renewing', pid: root.pid });
+      slot.renew();
     }
   }
 

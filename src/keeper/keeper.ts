@@ -1,4 +1,4 @@
-import { EventEmitter } from 'node:events';
+import { EventEmitter, setMaxListeners } from 'node:events';
 import { closeSync, statSync } from 'node:fs';
 import { resolve as resolvePath } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -194,6 +194,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       this.#finish = resolve;
     });
     this.#files = stateFiles(this.name);
+    // Every worker's end is waited for.
+    setMaxListeners(0, this.#adopting.signal);
     this.#processes = new WorkerProcesses({
       name: this.name,
       reapsAll: duties.reapsAll,

@@ -41,6 +41,8 @@ export interface Lifecycle {
   readonly lastEnd: WorkerEnd | null;
   /** The first process exited 0 and its descendants go on without it. */
   readonly daemonized: boolean;
+  /** The worker is being ended to be started anew, and has not failed. */
+  readonly renews: boolean;
 }
 
 export type LifecycleEvent =
@@ -54,6 +56,8 @@ export type LifecycleEvent =
   /** Nothing is left of the worker. `end`: how its daemon ended, if it had become one. */
   | { readonly type: 'tree-gone'; readonly end?: WorkerEnd }
   | { readonly type: 'cleanup-timeout' }
+  /** The worker is to be ended and started anew, though nothing is wrong with it. */
+  | { readonly type: 'renewal-requested' }
   | { readonly type: 'backoff-over' }
   /** `delivered`: the terminal has already sent the signal to the worker itself. */
   | { readonly type: 'stop-requested'; readonly signal?: NodeJS.Signals; readonly delivered: boolean }
@@ -93,6 +97,7 @@ export function begin(policy: Policy): Step {
       failures: 0,
       lastEnd: null,
       daemonized: false,
+      renews: false,
     },
     effects: [{ type: 'spawn' }],
   };
@@ -124,6 +129,12 @@ export function step(before: Lifecycle, event: LifecycleEvent): Step {
       return { lifecycle: before, effects: [{ type: 'signal-tree', signal: 'SIGKILL' }] };
     case 'backoff-over':
       return before.phase === 'backing-off' ? start(before) : unchanged(before);
+    case 'renewal-requested':
+      if (before.phase !== 'starting' && before.phase !== 'serving') return unchanged(before);
+      return {
+        lifecycle: { ...before, renews: true },
+        effects: [{ type: 'signal-root', signal: before.policy.stopSignal }],
+      };
     case 'stop-requested':
       return stop(before, event.signal ?? before.policy.stopSignal, event.delivered);
     case 'stop-timeout':
@@ -200,9 +211,9 @@ function afterWorker(before: Lifecycle): Step {
     { type: 'stop-timer', timer: 'cleanup' },
   ];
   if (!restarts(before)) return end(before, exitCodeOf(before.lastEnd));
-  const failures = before.failures + 1;
+  const failures = before.renews ? 0 : before.failures + 1;
   const waitMs = backoffMs(failures, before.policy);
-  const lifecycle: Lifecycle = { ...before, failures, daemonized: false };
+  const lifecycle: Lifecycle = { ...before, failures, daemonized: false, renews: false };
   if (waitMs === 0) return withEffects(start(lifecycle), timers);
   return {
     lifecycle: { ...lifecycle, phase: 'backing-off' },

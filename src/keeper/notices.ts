@@ -44,6 +44,8 @@ export type Notice =
   | { readonly type: 'left' }
   /** A standby serves in the place of a worker that died. */
   | { readonly type: 'promoted'; readonly pid: number }
+  /** A standby has waited for `standbyMaxAgeMs`, and is started anew. */
+  | { readonly type: 'renewing'; readonly pid: number }
   /** A new generation is being started. */
   | { readonly type: 'reloading'; readonly generation: number }
   /** It has taken over. */

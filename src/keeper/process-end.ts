@@ -95,11 +95,15 @@ async function threadEnded(tid: number, poller: Poller, signal: AbortSignal): Pr
 }
 
 async function readable(pidfd: number, poller: Poller, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((over) => {
-    signal.addEventListener('abort', () => over(), { once: true });
-    poller.add(pidfd, () => over());
+  let over = (): void => undefined;
+  const isOver = new Promise<void>((settle) => {
+    over = settle;
   });
+  signal.addEventListener('abort', over);
+  poller.add(pidfd, over);
+  await isOver;
   poller.remove(pidfd);
+  signal.removeEventListener('abort', over);
 }
 
 function namedEnd({ code, signal }: ChildEnd): WorkerEnd {

@@ -124,7 +124,7 @@ export class Slot {
   /** Has its worker ended and started anew, as if it were the first in its place. */
   renew(): void {
     this.#attempts = 0;
-    this.#worker?.signalRoot(this.#lifecycle.policy.stopSignal);
+    this.dispatch({ type: 'renewal-requested' });
   }
 
   /** Ends the worker for good, as `Keeper.stop` says. A second call sends SIGKILL at once. */
@@ -245,9 +245,8 @@ export class Slot {
     clearTimeout(this.#timers.get(timer));
     const spread = timer === 'backoff' ? Math.round(ms * (1 - JITTER + 2 * JITTER * Math.random())) : ms;
     const wait = Math.min(spread, TIMER_MAX_MS);
-    if (timer === 'backoff') {
-      this.#host.say({ type: 'restarting', inMs: wait, failures: this.#lifecycle.failures });
-    }
+    const { failures } = this.#lifecycle;
+    if (timer === 'backoff' && failures > 0) this.#host.say({ type: 'restarting', inMs: wait, failures });
     this.#timers.set(
       timer,
       setTimeout(() => {

@@ -33,6 +33,7 @@ const anyEvent: fc.Arbitrary<LifecycleEvent> = fc.oneof(
     { type: 'steady' },
     { type: 'tree-gone' },
     { type: 'cleanup-timeout' },
+    { type: 'renewal-requested' },
     { type: 'backoff-over' },
     { type: 'stop-timeout' },
   ),

@@ -118,6 +118,17 @@ test('trap 7.1: a standby that has waited too long is started anew, and no clien
   expect(answered).toEqual([worker]);
 });
 
+test('a standby that is started anew again and again has not failed, and its waits do not grow', async () => {
+  const flags = ['--standby', '--standby-max-age', '20ms'];
+  const keeper = startKeeper(nodeHttp.command(await freePort()), { flags });
+  for (let renewals = 0; renewals < 12; renewals++)
+    await keeper.process.line(/^holdfast: pid \d+, which has been standing by for long, is started anew/, {
+      after: renewals,
+    });
+  expect(keeper.process.stderr).not.toMatch(/failure|Warning/);
+  expect(keeper.state().restarts).toBe(0);
+});
+
 for (const [what, needs, command] of [
   ['Node', [], (port: number) => [process.execPath, '-e', NODE_HANDLES_TERM, `${port}`]],
   ['Python', ['python3'], (port: number) => python(HANDLES_TERM, port)],
