@@ -1,4 +1,4 @@
-import { type Document, LineCounter, type Node, parseDocument } from 'yaml';
+import { type Document, LineCounter, type Node, parseDocument, type YAMLParseError } from 'yaml';
 
 /** A place of a YAML text: a node, an offset, or else the beginning. */
 export type YamlPlace = Node | number | null | undefined;
@@ -25,6 +25,15 @@ export function readYaml(text: string, { merge = false }: { readonly merge?: boo
       // An empty text has no line to its name.
       return { line: Math.max(1, line), column: Math.max(1, col) };
     },
-    problem: problem === undefined ? undefined : { place: problem.pos[0], text: problem.message },
+    problem:
+      problem === undefined
+        ? undefined
+        : { place: problem.pos[0], text: describe(problem, text.slice(problem.pos[0])) },
   };
+}
+
+/** `at`: the text from its place on. */
+function describe({ code, message }: YAMLParseError, at: string): string {
+  if (code !== 'DUPLICATE_KEY') return message;
+  return `the key ${/^[^:\r\n]*/.exec(at)?.[0].trim()} is there twice`;
 }

@@ -73,8 +73,8 @@ const KNOWN: ReadonlySet<string> = new Set([
  */
 export async function appsFromPm2(path: string, folder: string): Promise<FromPm2> {
   const content = await load(path);
-  const list = listOf(content);
-  if (list === undefined || list.length === 0) throw refuse(path, 'it has no apps: [...]');
+  const list = listOf(content, path);
+  if (list.length === 0) throw refuse(path, 'it has no apps: [...]');
   const names = distinctNames(list.map((app, index) => nameOf(app, path, index)));
   const drafts = list.map((app, index) => draftOf(names[index] ?? '', app, { file: path, folder }));
   const deploy = isObject(content) && 'deploy' in content;
@@ -96,10 +96,16 @@ async function load(path: string): Promise<unknown> {
   }
 }
 
-function listOf(content: unknown): readonly Pm2App[] | undefined {
+/** @throws {HoldfastError} ERR_HOLDFAST_PM2_FILE: one of them is no app. */
+function listOf(content: unknown, path: string): readonly Pm2App[] {
   const apps = isObject(content) && 'apps' in content ? content.apps : content;
   const list = Array.isArray(apps) ? (apps as unknown[]) : [apps];
-  return list.every((app): app is Pm2App => isObject(app) && 'script' in app) ? list : undefined;
+  return list.map((app, index) => {
+    if (isObject(app) && 'script' in app) return app as Pm2App;
+    // A file of something else.
+    if (list.length === 1 && apps === content) throw refuse(path, 'it has no apps: [...]');
+    throw refuse(path, `app ${index + 1} has no script`);
+  });
 }
 
 function nameOf(app: Pm2App, path: string, index: number): string {

@@ -1,9 +1,13 @@
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Fingerprint } from '../apps/fingerprint.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { App } from '../apps/file.js';
+import { type Fingerprint, fingerprintOf } from '../apps/fingerprint.js';
 import { errorCode, HoldfastError } from '../errors.js';
 import { type KeeperState, readState, stateDirectory, stateFiles, writeInOneStep } from '../keeper/state.js';
 import { isAlive, type ProcessId } from '../keeper/tree.js';
+import { tryLock } from '../kernel/lock.js';
+import { leftServer } from './ask-named.js';
 
 /** What `holdfast up` has written down of an app that it started: NAME.app beside the keeper's own files. */
 export interface AppRecord {
@@ -21,6 +25,54 @@ export interface AppRecord {
 
 /** No keeper's file ends so, whatever its name. */
 const ENDING = '.app';
+/** Of the file by which one `up` after the other starts or replaces an app. */
+const LOCK_ENDING = '.up';
+const LOCK_LOOK_MS = 5;
+/** How much longer another one may take than an app may take to serve. */
+const LOCK_WAIT_MS = 10_000;
+
+/** That of an app whose keeper has just been started. */
+export function newRecord(
+  app: App,
+  file: string,
+  { pid, startTime }: ProcessId,
+  foreground?: ProcessId,
+): AppRecord {
+  return {
+    version: 1,
+    name: app.name,
+    file,
+    fingerprint: fingerprintOf(app),
+    keeper: { pid, startTime },
+    ...(foreground && { foreground }),
+  };
+}
+
+/**
+ * Does the work while nobody else starts or replaces that app: one of two that do so at once finds it done. `waitMs`: how
+ * long that may take.
+ *
+ * @throws {HoldfastError} ERR_HOLDFAST_NAME_TAKEN: another one does not come to its end.
+ */
+export async function exclusively<T>(name: string, waitMs: number, work: () => Promise<T>): Promise<T> {
+  const path = join(stateDirectory(), `${name}${LOCK_ENDING}`);
+  const until = performance.now() + waitMs + LOCK_WAIT_MS;
+  let lock = tryLock(path);
+  for (; lock === undefined; lock = tryLock(path)) {
+    if (performance.now() > until)
+      throw new HoldfastError(
+        'ERR_HOLDFAST_NAME_TAKEN',
+        `another holdfast up or reload is at work on "${name}"; try again`,
+      );
+    await sleep(LOCK_LOOK_MS);
+  }
+  try {
+    return await work();
+  } finally {
+    rmSync(path, { force: true });
+    closeSync(lock);
+  }
+}
 
 export function writeRecord(record: AppRecord): void {
   writeInOneStep(recordPath(record.name), JSON.stringify(record));
@@ -64,6 +116,12 @@ export function runningApp(name: string, file: string): AppRecord | undefined {
   throw taken(name, `that holdfast up did not start (pid ${state.pid}: ${state.command.join(' ')})`);
 }
 
+/** Why an app does not run in the foreground. */
+export function runsAlready({ name, keeper }: AppRecord): HoldfastError {
+  const text = `"${name}" runs already (pid ${keeper.pid}); end it with holdfast down`;
+  return new HoldfastError('ERR_HOLDFAST_NAME_TAKEN', text);
+}
+
 function otherKeeper(name: string): KeeperState | undefined {
   const state = readState(stateFiles(name).state);
   return state !== undefined && isAlive(state) ? state : undefined;
@@ -86,6 +144,18 @@ function readRecord(name: string): AppRecord | undefined {
 
 function recordPath(name: string): string {
   return join(stateDirectory(), `${name}${ENDING}`);
+}
+
+/**
+ * Whether the keeper of that name was killed and its server goes on without one; then says so, and the exit code is 1:
+ * whoever asked for something to be done to it has not got that.
+ */
+export function tellLeft(name: string): boolean {
+  const left = leftServer(readState(stateFiles(name).state));
+  if (left === undefined) return false;
+  process.stderr.write(`holdfast: ${name}: its keeper was killed; ${left} (or holdfast up)\n`);
+  process.exitCode = 1;
+  return true;
 }
 
 /** Of an app that runs and that `file`, as it was named, no longer has. */

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { errorCode, HoldfastError } from '../errors.js';
 import { askKeeper } from '../keeper/control.js';
 import {
@@ -82,6 +83,12 @@ export async function stateOf(name: string): Promise<KeeperState | undefined> {
   }
 }
 
+/** The command that runs, when that is another one than the keeper was given. */
+export function otherCommand({ command, program }: KeeperState): readonly string[] | undefined {
+  // Keepers of former versions tell only what they were given.
+  return program === undefined || isDeepStrictEqual(program.command, command) ? undefined : program.command;
+}
+
 /** Whether nobody answers: a keeper may also end while it is asked. */
 export function hasGone(error: unknown): boolean {
   const code = errorCode(error);
@@ -101,5 +108,5 @@ export function leftServer(state: KeeperState | undefined): string | undefined {
   );
   if (pids.length === 0) return undefined;
   const command = `holdfast run --name ${state.name} -- ${state.command.join(' ')}`;
-  return `its server, pid ${pids.join(', ')}, goes on without one; take it over with: ${command}`;
+  return `its server, pid ${pids.join(', ')}, goes on without one; in ${state.directory}, with the options that it had, take it over with: ${command}`;
 }

@@ -1,7 +1,7 @@
 import { readAppsFile } from '../apps/file.js';
 import { parseListen } from '../keeper/listen-address.js';
 import { chooseApps, stopKeeper } from './app-keeper.js';
-import { describeOrphan, removeRecord, runningApps } from './app-record.js';
+import { describeOrphan, removeRecord, runningApps, tellLeft } from './app-record.js';
 import { notEnded } from './ask-named.js';
 
 export interface DownFlags {
@@ -24,7 +24,8 @@ export async function down(names: readonly string[], flags: DownFlags): Promise<
     removeRecord(record);
     process.stdout.write(`${name}: stopped\n`);
   }
-  if (chosen.length === 0) process.stdout.write('none of these apps runs\n');
+  const left = wanted.filter((name) => tellLeft(name));
+  if (chosen.length === 0 && left.length === 0) process.stdout.write('none of these apps runs\n');
   if (flags.removeOrphans) return;
   for (const orphan of orphans) process.stdout.write(`${describeOrphan(orphan, flags.file)}\n`);
 }

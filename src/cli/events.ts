@@ -1,3 +1,4 @@
+import { errorCode } from '../errors.js';
 import { askKeeper, followKeeper } from '../keeper/control.js';
 import type { KeeperEvent, MissedEvents } from '../keeper/event-log.js';
 import { stateFiles } from '../keeper/state.js';
@@ -18,7 +19,13 @@ export async function events(given: string | undefined, options: EventsOptions):
     stream(`${options.json ? JSON.stringify(event) : describe(event)}\n`);
   await ofNamed(name, async () => {
     if (options.follow) {
-      for await (const line of followKeeper(control, '/events?follow')) await print(JSON.parse(line));
+      try {
+        for await (const line of followKeeper(control, '/events?follow')) await print(JSON.parse(line));
+      } catch (error) {
+        if (errorCode(error) !== 'ERR_HOLDFAST_KEEPER_ENDED') throw error;
+        process.stderr.write(`holdfast: the keeper "${name}" was killed\n`);
+        process.exitCode = 1;
+      }
     } else {
       for (const event of (await askKeeper(control, 'GET', '/events')) as KeeperEvent[]) await print(event);
     }

@@ -1,13 +1,21 @@
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type App, readAppsFile } from '../apps/file.js';
-import { fingerprintOf } from '../apps/fingerprint.js';
 import { errorText } from '../errors.js';
 import { parseListen } from '../keeper/listen-address.js';
 import { isAlive } from '../keeper/tree.js';
 import { processStat } from '../kernel/procfs.js';
 import { type AppKeeper, startKeeper, untilAnswering } from './app-keeper.js';
-import { type AppRecord, removeRecord, runningRecord, writeRecord } from './app-record.js';
+import {
+  type AppRecord,
+  exclusively,
+  newRecord,
+  removeRecord,
+  runningApp,
+  runningRecord,
+  runsAlready,
+  writeRecord,
+} from './app-record.js';
 import { stateOf } from './ask-named.js';
 import { changesOf, describeReplaced, replaceApp, whyNotReplaced } from './replace-app.js';
 
@@ -77,21 +85,23 @@ export async function foreground(apps: readonly App[], options: ForegroundOption
   });
   // A reader that is gone ends nobody: the apps go on, as they would with a full disk.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
-  const ends: Promise<void>[] = [];
   const own = { pid: process.pid, startTime: processStat('self')?.startTime ?? 0 };
+  const begin = async (app: App): Promise<Pick<Running, 'keeper' | 'record'>> => {
+    const other = runningApp(app.name, options.path);
+    if (other !== undefined) throw runsAlready(other);
+    const keeper = await start(app, false);
+    const record = newRecord(app, options.path, keeper, own);
+    writeRecord(record);
+    return { keeper, record };
+  };
+  const ends: Promise<void>[] = [];
   for (const app of apps) {
     if (isStopping) break;
-    const keeper = await start(app, false);
-    const { pid, startTime } = keeper;
-    const record: AppRecord = {
-      version: 1,
-      name: app.name,
-      file: options.path,
-      fingerprint: fingerprintOf(app),
-      keeper: { pid, startTime },
-      foreground: own,
-    };
-    writeRecord(record);
+    const begun = exclusively(app.name, options.waitMs, () => begin(app));
+    const { keeper, record } = await begun.catch(async (error: unknown) => {
+      await stopAll();
+      throw error;
+    });
     const one: Running = { record, keeper, next: undefined, replacing: undefined };
     running.push(one);
     ends.push(

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { Command, CommanderError, Option } from 'commander';
-import { HoldfastError } from '../errors.js';
+import { errorText, HoldfastError } from '../errors.js';
 import { parseBatch } from '../model/batch.js';
 import { parseDuration } from '../model/duration.js';
 import { STOP_SIGNALS } from '../model/signals.js';
@@ -171,7 +171,9 @@ function keeperOptions(keeping: Command): Command {
         .argParser(parseWorkers)
         .default(1),
     )
-    .addOption(count('--standby [n]', 'how many more copies wait, started, until one dies (default: 1)'))
+    .addOption(
+      count('--standby [n]', 'how many more copies wait, started, until one dies; without a number 1'),
+    )
     .addOption(time('--standby-max-age <time>', 'how long one waits before it is started anew', 600))
     .addOption(new Option('--no-overlap').hideHelp())
     .addOption(
@@ -436,11 +438,7 @@ function describeWait(): Command {
     .option('--free', 'until a bind is expected to succeed')
     .option('--listening', 'until somebody listens')
     .option('--udp', 'a UDP port; otherwise TCP')
-    .addOption(
-      new Option('--timeout <time>', 'give up after this time, with exit code 1 (default: never)').argParser(
-        parseDuration,
-      ),
-    )
+    .addOption(time('--timeout <time>', 'give up after this time, with exit code 1 (default: never)'))
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
@@ -571,12 +569,7 @@ function hostOptions(command: Command): Command {
     .addOption(count('-f, --fanout <n>', 'how many hosts at a time', 32))
     .addOption(time('--connect-timeout <time>', 'how long a host may take to answer', 10))
     .addOption(time('--close-timeout <time>', 'how long a host may keep a connection after its command', 10))
-    .addOption(
-      new Option(
-        '--timeout <time>',
-        "ends a host's command after this time, there too (default: never)",
-      ).argParser(parseDuration),
-    );
+    .addOption(time('--timeout <time>', "ends a host's command after this time, there too (default: never)"));
 }
 
 function describePredict(): Command {
@@ -788,10 +781,15 @@ function parseLines(text: string): number {
 }
 
 /** An option that is given as `500ms` or `10s` and read in milliseconds. */
-function time(flags: string, description: string, defaultSeconds: number): Option {
-  return new Option(flags, description)
-    .argParser(parseDuration)
-    .default(defaultSeconds * 1_000, `${defaultSeconds}s`);
+function time(flags: string, description: string, defaultSeconds?: number): Option {
+  const option = new Option(flags, description).argParser((text) => {
+    try {
+      return parseDuration(text);
+    } catch (error) {
+      throw new HoldfastError('ERR_HOLDFAST_OPTION', `${option.long}: ${errorText(error)}`, error);
+    }
+  });
+  return defaultSeconds === undefined ? option : option.default(defaultSeconds * 1_000, `${defaultSeconds}s`);
 }
 
 /** An option that is a whole number from 1. */
@@ -816,6 +814,6 @@ function parseSignal(value: string): string {
   if (STOP_SIGNALS.includes(name)) return name;
   throw new HoldfastError(
     'ERR_HOLDFAST_OPTION',
-    `"${value}" is no signal to stop a server with; those are ${STOP_SIGNALS.join(', ')}`,
+    `--stop-signal: "${value}" is no signal to stop a server with; those are ${STOP_SIGNALS.join(', ')}`,
   );
 }

@@ -6,7 +6,7 @@ import type { ReloadOutcome } from '../keeper/reload.js';
 import { isAlive } from '../keeper/tree.js';
 import { processStat } from '../kernel/procfs.js';
 import { type AppLog, describeFailure } from './app-log.js';
-import { type AppRecord, runningApps, runningRecord } from './app-record.js';
+import { type AppRecord, exclusively, runningApps, runningRecord, tellLeft } from './app-record.js';
 import { askNamed } from './ask-named.js';
 import { restoreOpenFilesLimit } from './inherited.js';
 import { changesOf, describeReplaced, replaceLogged, whyNotReplaced } from './replace-app.js';
@@ -31,6 +31,8 @@ export interface AppReload {
   readonly outcome: ReloadOutcome;
   /** What was done to the keeper too, in words. */
   readonly replaced?: string;
+  /** Why nothing was done at all. */
+  readonly refused?: string;
   readonly log?: AppLog;
 }
 
@@ -52,18 +54,20 @@ function appNamed(name: string): readonly AppToReload[] | undefined {
   if (record === undefined) return undefined;
   // One whose file has been removed is in it no longer.
   if (!existsSync(record.file)) return [{ record, app: undefined, changed: undefined }];
-  return withDefinitions([record], record.file);
+  return withDefinitions([record], readAppsFile(record.file, parseListen).apps);
 }
 
 function appsOfFolder(): readonly AppToReload[] | undefined {
   if (!existsSync(FILE)) return undefined;
   const running = runningApps(realpathSync(FILE));
-  return running.length === 0 ? undefined : withDefinitions(running, FILE);
+  if (running.length === 0) return undefined;
+  const { apps } = readAppsFile(FILE, parseListen);
+  for (const { name } of apps) if (!running.some((record) => record.name === name)) tellLeft(name);
+  return withDefinitions(running, apps);
 }
 
 /** In the order of the file. */
-function withDefinitions(running: readonly AppRecord[], path: string): readonly AppToReload[] {
-  const { apps } = readAppsFile(path, parseListen);
+function withDefinitions(running: readonly AppRecord[], apps: readonly App[]): readonly AppToReload[] {
   const place = ({ name }: AppRecord): number => apps.findIndex((app) => app.name === name);
   return [...running]
     .sort((a, b) => place(a) - place(b))
@@ -99,9 +103,20 @@ export async function reloadOne(
   const { name } = record;
   if (app === undefined || changed === undefined)
     return { name, outcome: await askToReload(name, newAddresses) };
+  return exclusively(name, WAIT_MS, async () => {
+    const running = runningRecord(name) ?? record;
+    const toChange = changesOf(app, running);
+    // Somebody else has done it meanwhile.
+    if (toChange === undefined) return { name, outcome: await askToReload(name, newAddresses) };
+    return replaceOne(app, running, toChange);
+  });
+}
+
+async function replaceOne(app: App, running: AppRecord, changed: readonly string[]): Promise<AppReload> {
+  const { name } = app;
   restoreOpenFilesLimit();
   const since = performance.now();
-  const { log, ...replacement } = await replaceLogged(app, record, changed, {
+  const { log, ...replacement } = await replaceLogged(app, running, changed, {
     waitMs: WAIT_MS,
     reloads: true,
   });
@@ -124,7 +139,8 @@ export async function askToReload(name: string, newAddresses: boolean): Promise<
 }
 
 export function failedReload({ record: { name } }: AppToReload, error: unknown): AppReload {
-  return { name, outcome: { ok: false, goesOn: true, why: errorText(error) } };
+  const why = errorText(error);
+  return { name, outcome: { ok: false, goesOn: true, why }, refused: why };
 }
 
 /** What of an app that could not be replaced is told. */

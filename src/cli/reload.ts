@@ -46,10 +46,11 @@ async function reloadApps(
     return reloadOne(one, newAddresses).catch((error: unknown) => failedReload(one, error));
   });
   for (const one of await Promise.all(reloads)) {
-    const { name, outcome, replaced, log } = one;
+    const { name, outcome, replaced, refused, log } = one;
     if (!outcome.ok) process.exitCode = 1;
     if (json) process.stdout.write(`${JSON.stringify(named ? { name, ...outcome } : outcome)}\n`);
     else if (replaced !== undefined) process.stdout.write(`${name}: ${replaced}\n`);
+    else if (refused !== undefined) process.stderr.write(`holdfast: ${name}: ${refused}\n`);
     else if (log !== undefined) process.stderr.write(describeFailedApp(one));
     else if (!named) tellOutcome(outcome);
     else if (outcome.ok) process.stdout.write(`${name}: ${outcomeText(outcome)}\n`);
@@ -105,7 +106,11 @@ export function outcomeText(
 }
 
 /** Without the reason. */
-export function deedFailed({ goesOn }: { readonly goesOn: boolean }, deed: Deed = 'reload'): string {
+export function deedFailed(
+  { goesOn, released }: { readonly goesOn: boolean; readonly released?: true },
+  deed: Deed = 'reload',
+): string {
+  if (released) return `the ${deed} failed, nothing runs, and holdfast take tries it again`;
   if (!goesOn && deed !== 'release')
     return `the ${deed} failed, the new one is started again as after a crash`;
   switch (deed) {

@@ -10,7 +10,7 @@ import { formatDuration } from '../model/duration.js';
 import { type AppKeeper, type Arrival, startKeeper, untilServing } from './app-keeper.js';
 import { type AppLog, openLog } from './app-log.js';
 import { type AppRecord, writeRecord } from './app-record.js';
-import { stateOf } from './ask-named.js';
+import { otherCommand, stateOf } from './ask-named.js';
 
 /** How an app came to be as its file has it. `why` stands behind its name; `goesOn`: the former server serves as before. */
 export type Replacement =
@@ -124,9 +124,12 @@ export function describeReplaced(changed: readonly string[], state: KeeperState)
   return `replaced (${changed.length === 0 ? 'tried again' : changed.join(', ')}), ${describeApp(state)}`;
 }
 
-export function describeApp({ phase, pid, sockets }: KeeperState): string {
+export function describeApp(state: KeeperState): string {
+  const { phase, pid, sockets } = state;
   const addresses = sockets.map(({ address }) => address).join(', ');
-  return `${phase}${addresses === '' ? '' : ` at ${addresses}`}, keeper pid ${pid}`;
+  const runs = otherCommand(state);
+  const back = runs === undefined ? '' : `, runs ${runs.join(' ')}`;
+  return `${phase}${addresses === '' ? '' : ` at ${addresses}`}, keeper pid ${pid}${back}`;
 }
 
 export function whyNot(arrival: Arrival, waitMs: number): string {

@@ -5,7 +5,7 @@ import type { RestartPolicy } from '../keeper/lifecycle.js';
 import type { Notice } from '../keeper/notices.js';
 import type { KeepOptions } from '../keeper/options.js';
 import type { ServerTarget } from '../keeper/running-server.js';
-import { processStat } from '../kernel/procfs.js';
+import { openFiles, processStat } from '../kernel/procfs.js';
 import { restoreModes, terminalModes } from '../kernel/terminal.js';
 import { formatAddress } from '../model/address.js';
 import { parseSize } from '../model/size.js';
@@ -114,6 +114,7 @@ async function reloadAtChanges(
   const watching = watchFiles({
     directory,
     globs,
+    except: outputFiles(keeper),
     changed: (files) => {
       log({ type: 'changed', files });
       return reload();
@@ -123,6 +124,14 @@ async function reloadAtChanges(
   void keeper.exited.then(async () => (await watching).close());
   await Promise.race([watching, keeper.exited]);
   log({ type: 'watching', what: globs.length === 0 ? [directory] : globs });
+}
+
+/** What the server's output goes to: each reload would change it. */
+function outputFiles(keeper: Keeper): readonly string[] {
+  const files = openFiles('self').filter(({ fd }) => fd === process.stdout.fd || fd === process.stderr.fd);
+  const own = files.map(({ target }) => target);
+  const { log } = keeper.status();
+  return log ? [...own, log] : own;
 }
 
 function notReloaded(error: unknown): Notice {
@@ -166,7 +175,8 @@ function keepOptions(command: readonly string[], flags: RunFlags): KeepOptions {
   };
 }
 
-function logOptions({ logFile, logMaxSize }: RunFlags): Pick<KeepOptions, 'logFile' | 'logMaxBytes'> {
+/** @throws {HoldfastError} ERR_HOLDFAST_OPTION */
+export function logOptions({ logFile, logMaxSize }: RunFlags): Pick<KeepOptions, 'logFile' | 'logMaxBytes'> {
   if (logFile === undefined && logMaxSize === undefined) return {};
   if (logFile === undefined)
     throw new HoldfastError('ERR_HOLDFAST_OPTION', '--log-max-size goes with --log-file');

@@ -1,7 +1,7 @@
 import { type DrainState, type KeeperState, knownKeepers, type WorkerState } from '../keeper/state.js';
 import { isAlive } from '../keeper/tree.js';
 import { formatDuration } from '../model/duration.js';
-import { leftServer, stateOf } from './ask-named.js';
+import { leftServer, otherCommand, stateOf } from './ask-named.js';
 
 /** `holdfast status`: exit 0 when the keepers asked for run, 1 when none does, as grep tells that it found nothing. */
 export async function status(name: string | undefined, options: { readonly json?: boolean }): Promise<void> {
@@ -27,7 +27,7 @@ function describe(state: KeeperState): string {
   const worker = state.worker === null ? 'no server runs' : `server pid ${state.worker.pid}`;
   const lines = [
     `${state.name}: ${state.phase}, keeper pid ${state.pid}, ${worker}, up ${age}${describeRestarts(state)}`,
-    `  ${state.command.join(' ')}`,
+    ...describeCommand(state),
     ...(state.workers.length > 1 ? state.workers.map(describeWorker) : []),
     ...(state.paused ? [`  paused; holdfast resume ${state.name} lets it go on`] : []),
     ...(state.reload === 'steady' ? [] : [`  reload: ${state.reload}`]),
@@ -39,6 +39,12 @@ function describe(state: KeeperState): string {
     ...(state.log ? [`  output: ${state.log}`] : []),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+function describeCommand(state: KeeperState): readonly string[] {
+  const given = state.command.join(' ');
+  const runs = otherCommand(state);
+  return runs === undefined ? [`  ${given}`] : [`  ${runs.join(' ')}`, `  the keeper was given: ${given}`];
 }
 
 /** Keepers of former versions do not count them. */

@@ -1,15 +1,16 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { errorCode, HoldfastError } from '../errors.js';
+import { errorCode, errorText, HoldfastError } from '../errors.js';
 import { findProgram } from '../keeper/hand-over.js';
-import { parseListen } from '../keeper/listen-address.js';
+import { type ListenRequest, parseListen } from '../keeper/listen-address.js';
+import { parseMetricsAddress } from '../keeper/metrics-server.js';
 import { parseReadiness } from '../keeper/readiness.js';
 import { checkName } from '../keeper/state.js';
 import { type UnitFile, unitFiles, WRITTEN } from '../keeper/unit-file.js';
 import { workingDirectory } from '../kernel/directory.js';
 import { defaultName } from '../model/keeper-name.js';
-import type { RunFlags } from './run.js';
+import { logOptions, type RunFlags } from './run.js';
 import { say } from './say.js';
 
 /** The options of `holdfast systemd`: those of `run`, and its own. */
@@ -35,6 +36,8 @@ export function systemd(command: readonly string[], given: readonly string[], fl
   }
   // Whatever the keeper would refuse is refused now.
   parseReadiness(flags.ready);
+  if (flags.metrics !== undefined) parseMetricsAddress(flags.metrics);
+  logOptions(flags);
   const directory = workingDirectory();
   const name = checkName(flags.name ?? defaultName(directory));
   const [program = '', ...args] = command;
@@ -59,10 +62,20 @@ export function systemd(command: readonly string[], given: readonly string[], fl
     readyTimeoutMs: flags.readyTimeout,
     drainTimeoutMs: flags.drainTimeout,
     listens: flags.listen.map(parseListen),
-    sockets: (flags.socket ?? []).map(parseListen),
+    sockets: (flags.socket ?? []).map(parseSocket),
   });
   if (flags.write === undefined) say(files.map((file) => `# ${file.name}\n${file.text}`).join('\n'));
   else write(files, resolve(flags.write), flags.userUnit === true);
+}
+
+/** @throws {HoldfastError} ERR_HOLDFAST_ADDRESS */
+function parseSocket(text: string): ListenRequest {
+  try {
+    return parseListen(text);
+  } catch (error) {
+    const why = errorText(error).replace(/^--listen/, '--socket');
+    throw new HoldfastError('ERR_HOLDFAST_ADDRESS', why, error);
+  }
 }
 
 function write(files: readonly UnitFile[], folder: string, isUserUnit: boolean): void {

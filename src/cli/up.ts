@@ -1,7 +1,6 @@
 import { closeSync } from 'node:fs';
 import { type App, readAppsFile } from '../apps/file.js';
-import { fingerprintOf } from '../apps/fingerprint.js';
-import { errorText, HoldfastError } from '../errors.js';
+import { errorText } from '../errors.js';
 import { parseListen } from '../keeper/listen-address.js';
 import { formatDuration } from '../model/duration.js';
 import { chooseApps, startKeeper, stopKeeper, untilServing } from './app-keeper.js';
@@ -9,9 +8,12 @@ import { type AppLog, describeFailure, openLog } from './app-log.js';
 import {
   type AppRecord,
   describeOrphan,
+  exclusively,
+  newRecord,
   removeRecord,
   runningApp,
   runningApps,
+  runsAlready,
   writeRecord,
 } from './app-record.js';
 import { foreground } from './foreground.js';
@@ -42,13 +44,12 @@ export async function up(names: readonly string[], flags: UpFlags): Promise<void
   if (flags.foreground) {
     const [other] = running.filter((record) => record !== undefined);
     if (other === undefined) return foreground(apps, { ...file, given: flags.file, waitMs: flags.wait });
-    const text = `"${other.name}" runs already (pid ${other.keeper.pid}); end it with holdfast down`;
-    throw new HoldfastError('ERR_HOLDFAST_NAME_TAKEN', text);
+    throw runsAlready(other);
   }
   const came = await Promise.all(
-    apps.map((app, index) =>
-      bringUp(app, running[index], { file: file.path, waitMs: flags.wait }).catch((error: unknown) =>
-        failed(app.name, errorText(error)),
+    apps.map((app) =>
+      bringUp(app, { file: file.path, waitMs: flags.wait }).catch((error: unknown) =>
+        failed(`${app.name}:`, errorText(error)),
       ),
     ),
   );
@@ -63,27 +64,23 @@ interface Given {
 }
 
 /** Starts or replaces one app, unless it runs as the file has it. Gives whether it serves, and says so. */
-async function bringUp(app: App, running: AppRecord | undefined, given: Given): Promise<boolean> {
-  if (running === undefined) return begin(app, given);
-  const changed = changesOf(app, running);
-  if (changed !== undefined) return replace(app, running, changed, given);
-  const arrival = await untilServing(app.name, running.keeper, given.waitMs);
-  if (arrival.how === 'serving') return told(`${app.name}: unchanged, ${describeApp(arrival.state)}`);
-  return failed(app.name, whyNot(arrival, given.waitMs));
+async function bringUp(app: App, given: Given): Promise<boolean> {
+  return exclusively(app.name, given.waitMs, async () => {
+    const running = runningApp(app.name, given.file);
+    if (running === undefined) return begin(app, given);
+    const changed = changesOf(app, running);
+    if (changed !== undefined) return replace(app, running, changed, given);
+    const arrival = await untilServing(app.name, running.keeper, given.waitMs);
+    if (arrival.how === 'serving') return told(`${app.name}: unchanged, ${describeApp(arrival.state)}`);
+    return failed(app.name, whyNot(arrival, given.waitMs));
+  });
 }
 
 async function begin(app: App, { file, waitMs }: Given): Promise<boolean> {
   const log = openLog(app.name);
   try {
     const keeper = await startKeeper(app, { stdio: ['ignore', log.fd, log.fd], logged: true });
-    const { pid, startTime } = keeper;
-    const record: AppRecord = {
-      version: 1,
-      name: app.name,
-      file,
-      fingerprint: fingerprintOf(app),
-      keeper: { pid, startTime },
-    };
+    const record = newRecord(app, file, keeper);
     writeRecord(record);
     const arrival = await untilServing(app.name, keeper, waitMs);
     if (arrival.how === 'ended') {

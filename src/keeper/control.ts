@@ -130,7 +130,7 @@ async function route(request: string, handlers: ControlHandlers): Promise<Reply>
     case 'POST /restart':
       return { status: 200, body: await handlers.reload({ restart: true }) };
     case 'POST /scale':
-      return { status: 200, body: await handlers.scale(Number(new URLSearchParams(query).get('workers'))) };
+      return { status: 200, body: await handlers.scale(numberOf(query, 'workers')) };
     case 'POST /unpark':
       return { status: 200, body: { ok: handlers.unpark() } };
     case 'POST /stop':
@@ -154,6 +154,14 @@ async function route(request: string, handlers: ControlHandlers): Promise<Reply>
     default:
       return { status: 404, body: { error: `there is no ${path}; there are ${PATHS}` } };
   }
+}
+
+/** @throws {HoldfastError} ERR_HOLDFAST_OPTION: it is not there, or is no whole number. */
+function numberOf(query: string, name: string): number {
+  const text = new URLSearchParams(query).get(name);
+  if (text !== null && /^\d{1,9}$/.test(text)) return Number(text);
+  const found = text === null ? 'it is not there' : `"${text}" is none`;
+  throw new HoldfastError('ERR_HOLDFAST_OPTION', `?${name}= is a whole number; ${found}`);
 }
 
 /**
@@ -212,8 +220,7 @@ export async function* followKeeper(
       else throw new HoldfastError('ERR_HOLDFAST_CONTROL', `GET ${path}: ${chunk.trim()}`);
     }
   } catch (error) {
-    // It was killed.
-    if (errorCode(error) !== 'ECONNRESET') throw error;
+    throw goneOr(error instanceof Error ? error : new Error(String(error)));
   }
 }
 

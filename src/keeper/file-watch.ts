@@ -18,6 +18,8 @@ export interface FileWatchOptions {
   readonly directory: string;
   /** What is meant, relative to the folder; none: everything in it. */
   readonly globs: readonly string[];
+  /** Files that are not meant, absolute: what the server itself writes to. */
+  readonly except?: readonly string[];
   /** Told of files that were added, changed or removed. What changes before it has settled is told after that. */
   readonly changed: (files: readonly string[]) => Promise<unknown>;
   readonly failed: (error: unknown) => void;
@@ -32,6 +34,7 @@ export interface FileWatch {
 export async function watchFiles({
   directory,
   globs,
+  except = [],
   changed,
   failed,
 }: FileWatchOptions): Promise<FileWatch> {
@@ -40,7 +43,7 @@ export async function watchFiles({
   const batches = new Batches(changed, controller.signal, failed);
   const watcher: FSWatcher = watch([...scope.roots], {
     ignoreInitial: true,
-    ignored: (path, stats) => scope.ignores(path, stats?.isFile() === true),
+    ignored: (path, stats) => except.includes(path) || scope.ignores(path, stats?.isFile() === true),
   });
   const add = (path: string): void => batches.add(relative(directory, path));
   watcher.on('add', add).on('change', add).on('unlink', add).on('error', failed);
@@ -74,12 +77,18 @@ export function scopeOf(directory: string, globs: readonly string[]): Scope {
     roots,
     ignores: (path, isFile) => {
       if (isFile) return !matches(path);
+      // A file that is not there yet is seen by its folder.
+      if (roots.some((root) => isWithin(path, root))) return false;
       const below = roots.map((root) => relative(root, path).split(sep)).filter(([first]) => first !== '..');
       return below.every((parts) =>
         parts.some((part) => part === '.git' || (NOISE_FOLDERS.includes(part) && !named.includes(part))),
       );
     },
   };
+}
+
+function isWithin(folder: string, path: string): boolean {
+  return path === folder || path.startsWith(folder === sep ? sep : folder + sep);
 }
 
 function isNoise(directory: string, path: string, isFile: boolean): boolean {

@@ -16,11 +16,12 @@ import {
 import { LateAddresses } from './late-addresses.js';
 import type { WorkerEnd } from './lifecycle.js';
 import { handedAgain } from './listen.js';
-import type { Notice } from './notices.js';
+import { describeStranger, type Notice, type Stranger } from './notices.js';
 import { OldDrain } from './old-drain.js';
 import { PausableTimer } from './pausable-timer.js';
 import { Probation, type SavedProbation } from './probation.js';
 import { isSameProgram, type Program } from './program.js';
+import type { Readiness } from './readiness.js';
 import { ReadyCheck } from './ready-check.js';
 import { KEEPER_STOPS, type ReloadOptions, type ReloadOutcome, type ReloadPolicy } from './reload.js';
 import { isServedBy, servedPlaces } from './served-places.js';
@@ -65,6 +66,8 @@ export class Generations {
   #asked: Asked[] = [];
   #waiting: Asked[] = [];
   #failure = '';
+  /** Addresses that somebody else has, and the present reload's server wants. */
+  readonly #taken = new Map<string, string>();
   #since = 0;
   readonly #ready: ReadyCheck;
   #drain: OldDrain | undefined;
@@ -74,6 +77,8 @@ export class Generations {
   #isEnded = false;
   /** What the former generation ran, if that was another program. */
   #formerProgram: Program | undefined;
+  /** The active generation is what was gone back to. */
+  #isGoneBack = false;
   /** That of the active generation. */
   readonly #probation = new Probation();
   #parkTimer: PausableTimer | undefined;
@@ -143,7 +148,7 @@ export class Generations {
   /**
    * Goes on where another keeper stopped, before the first start. `old`: what is not active, and only finishes. `workers`:
    * how many there are to be, if it is not what the policy says. `formerProgram`: what a rollback goes back to, and
-   * `wayBack`: whether it may go back to `old`, which has served. `probation`: that of the active one.
+   * `wayBack`: whether it may go back to `old`, which has served. `probation` and `isGoneBack`: those of the active one.
    */
   restore(
     active: Generation,
@@ -153,13 +158,16 @@ export class Generations {
       formerProgram,
       wayBack,
       probation,
+      isGoneBack,
     }: {
       readonly workers: number | undefined;
       readonly formerProgram: Program | undefined;
       readonly wayBack: boolean;
       readonly probation: SavedProbation | undefined;
+      readonly isGoneBack: boolean;
     },
   ): void {
+    this.#isGoneBack = isGoneBack;
     this.#formerProgram = formerProgram;
     this.#pausedAt = performance.now();
     if (probation !== undefined) this.#probation.restore(probation, this.#host.isPaused());
@@ -202,9 +210,14 @@ export class Generations {
       void this.#drainOld();
     }
     this.#addWorkers(this.#active);
-    // The reload that was to make them fewer has been lost.
-    if (this.#active.slots.length > this.#workers) void this.scale(this.#workers);
+    // The reload that was to make them fewer has been lost, or the options say so now.
+    if (this.#active.slots.length > this.#workers) void this.reload({ again: true });
     if (this.#probation.isFailed && !this.#host.isPaused()) this.#goBack();
+  }
+
+  /** Whether the active generation is what was gone back to. */
+  get isGoneBack(): boolean {
+    return this.#isGoneBack;
   }
 
   /** That of the active generation, for another keeper. */
@@ -269,6 +282,11 @@ export class Generations {
     if (this.#probation.isFailed && !this.#host.isPaused()) this.#goBack();
   }
 
+  /** The server wants an address that somebody else has. */
+  taken(address: string, by: Stranger | undefined): void {
+    this.#taken.set(address, `${address} is taken by ${describeStranger(by)}`);
+  }
+
   #goBack(): void {
     const { deaths } = this.#probation;
     this.#probation.end();
@@ -301,13 +319,22 @@ export class Generations {
 
   /** Stops the server and frees its ports, for somebody else. Settles when they are free. */
   release(): Promise<ReloadOutcome> {
-    if (this.#turnover.stage !== 'steady') {
-      return Promise.resolve({ ok: false, goesOn: true, why: `it is ${this.#turnover.stage}` });
-    }
+    const refuse = (why: string, goesOn = true): Promise<ReloadOutcome> =>
+      Promise.resolve({ ok: false, goesOn, why });
+    if (this.#turnover.stage === 'stopping') return refuse(KEEPER_STOPS, false);
+    if (this.#turnover.stage === 'released') return refuse('the port is released already');
+    if (this.#releasing !== undefined || this.#turnover.stage === 'releasing')
+      return refuse('a release is on its way already');
     return new Promise((settle) => {
       this.#releasing = { settle, sinceMs: performance.now() };
-      this.#dispatch({ type: 'release-requested' });
+      this.#releaseInTime();
     });
+  }
+
+  /** A reload that goes on comes to its end first, but for a generation that is only kept for a way back. */
+  #releaseInTime(): void {
+    if (this.#turnover.stage === 'parked') this.#dispatch({ type: 'park-over' });
+    else if (this.#turnover.stage === 'steady') this.#dispatch({ type: 'release-requested' });
   }
 
   /**
@@ -329,7 +356,7 @@ export class Generations {
         if (!outcome.ok && outcome.goesOn && this.#workers === workers) this.#workers = before;
         answer(outcome);
       };
-      this.#ask({ options: {}, settle });
+      this.#ask({ options: { again: true }, settle });
     });
   }
 
@@ -405,6 +432,7 @@ export class Generations {
     const { turnover, effects } = turn(this.#turnover, event);
     this.#turnover = turnover;
     for (const effect of effects) this.#perform(effect);
+    if (this.#releasing !== undefined) this.#releaseInTime();
   }
 
   #perform(effect: TurnoverEffect): void {
@@ -415,6 +443,7 @@ export class Generations {
         this.#since = performance.now();
         this.#settling = { places: '', sinceMs: this.#since };
         this.#failure = '';
+        this.#taken.clear();
         return;
       case 'start-candidate':
         void this.#startCandidate();
@@ -510,14 +539,21 @@ export class Generations {
     });
   }
 
-  /** The last one that was asked for. */
+  /** The last one that was asked for; undefined: what the keeper was started with. */
   #askedProgram(): Program | undefined {
-    return this.#asked.findLast(({ options }) => options.program)?.options.program;
+    const asked = this.#asked.findLast(({ options }) => options.program)?.options.program;
+    return asked ?? (this.#staysBack ? this.#active.program : undefined);
+  }
+
+  /** What is asked for is no more than to start again what was gone back to. */
+  get #staysBack(): boolean {
+    return this.#isGoneBack && this.#asked.every(({ options }) => options.again);
   }
 
   #noteFormer(former: Generation, next: Generation): void {
     const isBack = this.#formerProgram !== undefined && isSameProgram(this.#formerProgram, next.program);
     if (!isSameProgram(former.program, next.program)) this.#formerProgram = former.program;
+    this.#isGoneBack = isBack || this.#staysBack;
     // What was gone back to is not exchanged for what failed.
     if (isBack) this.#probation.end();
     else this.#probation.begin();
@@ -535,7 +571,7 @@ export class Generations {
   /** The first reason counts. */
   #fail(why: string): void {
     if (this.#turnover.stage !== 'starting') return;
-    this.#failure = why;
+    this.#failure = [why, ...this.#taken.values()].join('; ');
     const { slots } = this.#candidate ?? this.#active;
     this.#dispatch({ type: 'failed', started: slots.length > 0 });
   }
@@ -598,6 +634,8 @@ export class Generations {
 
   #whyNotReady(generation: Generation): string {
     const [slot] = generation.slots.filter((one) => !this.#serves(generation, one));
+    if (slot === undefined && generation.slots.length >= this.#workers)
+      return notReadyYet(this.#policy.readiness);
     if (slot === undefined) return 'its workers did not all start';
     const missing = this.#missing(generation, slot);
     const listens = generation.held
@@ -607,7 +645,7 @@ export class Generations {
     const where = listens.length === 0 ? 'nowhere' : `on ${listens.join(', ')}`;
     if (missing.length === 0) return `it listens ${where}`;
     const wanted = missing.map(({ address }) => formatAddress(address)).join(', ');
-    return `it listens ${where}, not on ${wanted}`;
+    return `it listens ${where}, not on ${wanted} (--new-addresses allows that)`;
   }
 
   #switch(): void {
@@ -648,6 +686,7 @@ export class Generations {
     this.#active = back;
     this.#formerProgram = undefined;
     this.#probation.end();
+    this.#isGoneBack = true;
     back.tookBack();
     this.#host.say({ type: 'rolled-back', generation: back.number });
     this.#addWorkers(back);
@@ -689,6 +728,7 @@ export class Generations {
             ok: false,
             goesOn: outcome !== 'stopped' && this.#turnover.overlaps,
             why: outcome === 'stopped' ? KEEPER_STOPS : this.#failure,
+            ...(this.#turnover.stage === 'released' && { released: true as const }),
           };
     if (result.ok) this.#host.say({ type: 'reloaded', generation, tookMs });
     else this.#host.say({ type: 'reload-failed', why: result.why, goesOn: result.goesOn, tookMs });
@@ -729,4 +769,19 @@ function endedHow(end: WorkerEnd | null): string {
   return end.signal === null
     ? `it exited with ${end.code} before it was ready`
     : `it was ended by ${end.signal} before it was ready`;
+}
+
+/** Why a generation that listens is not ready. */
+function notReadyYet({ type }: Readiness): string {
+  switch (type) {
+    case 'notify':
+      return 'it listens, and has not said READY=1 (sd_notify)';
+    case 'ipc':
+      return "it listens, and has not sent 'ready' (process.send)";
+    case 'delay':
+      return 'it listens, and has not run for long enough (--ready delay)';
+    case 'listen':
+    case 'http':
+      return 'it listens';
+  }
 }

@@ -21,7 +21,7 @@ import { checkHolder, closeEstate, type Estate, openEstate, workersOf } from './
 import { Generation } from './generation.js';
 import { Generations } from './generations.js';
 import { ReusePortGroups } from './groups.js';
-import { findProgram, handOver } from './hand-over.js';
+import { findProgram, type HandedSocket, handOver } from './hand-over.js';
 import { describeHeld, type HeldSocket, isServed, queueLength, turnAwayClients } from './held.js';
 import { type HeldFile, Holder } from './holder.js';
 import type { Phase, Policy } from './lifecycle.js';
@@ -31,6 +31,7 @@ import { Monitor } from './monitor.js';
 import type { Notice } from './notices.js';
 import { NotifyServer } from './notify-server.js';
 import {
+  checkCommand,
   count,
   holdForMs,
   type Identity,
@@ -116,6 +117,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   readonly #options: KeepOptions;
   /** What `adopt` names. */
   readonly #running: RunningServer | undefined;
+  /** What is to be told when the server's own environment is not to be had. */
+  readonly #environmentLost: string | undefined;
   readonly #duties: ProcessDuties;
   readonly #policy: Policy;
   readonly #holdForMs: number;
@@ -167,15 +170,15 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#running = given.adopt === undefined ? undefined : findServer(given.adopt);
     const options = this.#running === undefined ? given : asItRuns(given, this.#running);
     this.#options = options;
+    if (this.#running !== undefined && this.#running.env === undefined && given.env === undefined)
+      this.#environmentLost = `pid ${this.#running.root.pid} has written a title over its environment: what is started in its place gets that of this command`;
     this.#duties = duties;
     this.#cwd = options.cwd ?? workingDirectory();
     if (options.onNotice) this.on('notice', options.onNotice);
     if (!statSync(this.#cwd, { throwIfNoEntry: false })?.isDirectory()) {
       throw new HoldfastError('ERR_HOLDFAST_OPTION', `cwd: ${this.#cwd} is no folder`);
     }
-    if (options.command.length === 0) {
-      throw new HoldfastError('ERR_HOLDFAST_OPTION', 'there is no command to run; it stands after --');
-    }
+    checkCommand(options.command);
     this.name = checkName(options.name ?? defaultName(this.#cwd));
     this.#policy = policyOf(options);
     this.#holdForMs = holdForMs(options);
@@ -242,6 +245,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       startTime: processStat('self')?.startTime ?? 0,
       command: this.#options.command,
       directory: this.#cwd,
+      program: { command: active.program.command, directory: active.program.directory },
       phase: this.#phase(),
       generation: active.number,
       reload: this.#generations.stage,
@@ -278,8 +282,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
    * Settles when the new generation has taken over or failed.
    */
   async reload(options: ReloadOptions = {}): Promise<ReloadOutcome> {
-    this.#mustServe('a reload');
-    return this.#known(await this.#generations.reload(options));
+    this.#mustServe(options.restart ? 'a restart' : 'a reload');
+    return this.#known(await this.#generations.reload({ again: options.restart === true, ...options }));
   }
 
   /**
@@ -300,9 +304,16 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   /**
    * Stops every process of the server where it is (SIGSTOP). Connections wait, those that are open as well as new ones. Of
    * what is being ended the time runs on, so that is let be.
+   *
+   * @throws {HoldfastError} ERR_HOLDFAST_CONTROL: released, or being stopped.
    */
   pause(): void {
     if (this.#isPaused) return;
+    this.#mustNotStop();
+    if (isReleased(this.#generations.stage)) {
+      const text = `there is no server to pause, its port is released: holdfast take ${this.name} first`;
+      throw new HoldfastError('ERR_HOLDFAST_CONTROL', text);
+    }
     this.#isPaused = true;
     // Whoever comes after us is to know: nothing else tells it that no start may happen.
     this.#flush();
@@ -344,7 +355,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (this.#generations.stage !== 'released') {
       return { ok: false, goesOn: true, why: 'nothing has been released' };
     }
-    return this.#known(await this.#generations.reload({}));
+    return this.#known(await this.#generations.reload({ again: true }));
   }
 
   /** A released port is somebody else's until he who released it takes it back. */
@@ -354,6 +365,11 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (!isReleased(stage)) return;
     const text = `${what} would take the port, which is released: holdfast take ${this.name} first`;
     throw new HoldfastError('ERR_HOLDFAST_CONTROL', text);
+  }
+
+  #mustNotStop(): void {
+    if (this.#isOver || this.#generations.stage === 'stopping')
+      throw new HoldfastError('ERR_HOLDFAST_CONTROL', KEEPER_STOPS);
   }
 
   #mustNotBePaused(what: string): void {
@@ -370,6 +386,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
    */
   async scale(workers: number): Promise<ReloadOutcome> {
     const wanted = count('workers', workers, 1);
+    this.#mustNotStop();
     this.#mustServe('scaling');
     const scaled = this.#generations.scale(wanted);
     // Whoever was told so finds it so, also when the keeper is killed at once.
@@ -414,16 +431,11 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
    * for one that does so at once.
    */
   async leave(): Promise<void> {
-    this.#mayLeave();
+    this.#mustNotStop();
     this.#flush();
     this.#isOthers = true;
     this.#say({ type: 'left' });
     await this.#end(0);
-  }
-
-  #mayLeave(): void {
-    if (!this.#isOver && this.#generations.stage !== 'stopping') return;
-    throw new HoldfastError('ERR_HOLDFAST_CONTROL', KEEPER_STOPS);
   }
 
   async #begin(): Promise<void> {
@@ -474,7 +486,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       unpark: () => this.unpark(),
       stop: () => void this.stop(),
       leave: () => {
-        this.#mayLeave();
+        this.#mustNotStop();
         // Whoever stops it in between has it end anyway.
         return () => void this.leave().catch(() => undefined);
       },
@@ -489,7 +501,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#log?.watch();
     if (this.#options.metrics !== undefined) await this.#monitor.serve(this.#options.metrics);
     this.#options.signal?.addEventListener('abort', () => void this.stop(), { once: true });
-    if (estate !== undefined) this.#goOn(estate);
+    if (estate !== undefined) this.#goOn(estate, listened);
+    if (this.#environmentLost !== undefined) this.#say({ type: 'warning', text: this.#environmentLost });
     if (staysReleased) this.#say({ type: 'stays-released' });
     else if (active.slots.length === 0) await this.#beginServer();
     if (this.#options.signal?.aborted) void this.stop();
@@ -509,7 +522,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #openLog(): void {
     const { logFile } = this.#options;
     if (logFile === undefined) return;
-    this.#log = LogFile.open({
+    this.#log = new LogFile({
       path: logFile === true ? this.#files.log : resolvePath(logFile),
       maxBytes: logMaxBytesOf(this.#options),
       owner: this.#identity,
@@ -649,6 +662,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       formerProgram: estate.recovery.formerProgram,
       wayBack: estate.recovery.wayBack === true,
       probation: estate.recovery.probation,
+      isGoneBack: estate.recovery.goneBack === true,
     });
   }
 
@@ -662,7 +676,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   }
 
   /** Goes on with the workers that another keeper has left. */
-  #goOn(estate: Estate): void {
+  #goOn(estate: Estate, listened: readonly HandedSocket[]): void {
     const { recovery, notifiers } = estate;
     this.#isOthers = false;
     const [active, old] = this.#generations.all() as readonly [Generation, Generation?];
@@ -704,18 +718,22 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#flush();
     for (const holder of estate.holders) signalProcess(holder, 'SIGKILL');
     this.#say({ type: 'adopted', pids, addresses, binds });
+    if (this.#isPaused) this.#say({ type: 'paused' });
     // What is released begins anew with the take.
     if (active.workers.length === 0 || isReleased(recovery.stage)) return;
     const { stage, command, directory } = recovery;
     const restart = stage === 'emptying';
     const isOther = !isDeepStrictEqual([command, directory], [this.#options.command, this.#cwd]);
+    // Its workers have none of what this keeper alone was told to listen on.
+    const isMore = listened.some(({ held }) => !estate.sockets.has(held.inode));
     // A server that was started without holdfast is left alone until somebody asks for a reload.
     const isStrangers =
       notifiers.length === 0 && recovery.origin === undefined && this.#running !== undefined;
     // Without their notifier the workers could bind nothing any more.
-    if (isStrangers || !(restart || !binds || isOther)) return;
-    if (this.#isPaused) this.once('resumed', () => this.#reloadSoon({ restart, newAddresses: isOther }));
-    else this.#reloadSoon({ restart, newAddresses: isOther });
+    if (isStrangers || !(restart || !binds || isOther || isMore)) return;
+    const options = { restart, newAddresses: isOther || isMore };
+    if (this.#isPaused) this.once('resumed', () => this.#reloadSoon(options));
+    else this.#reloadSoon(options);
   }
 
   /** Not at once: a stop has a paused server go on, and nothing is to be started for that. */
@@ -770,6 +788,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     if (spawner === undefined) throw new Error('the spawner runs before anything is spawned');
     // The clients of a paused server wait, whoever dies meanwhile.
     while (this.#isPaused) await new Promise<void>((go) => this.#waitingStarts.push(go));
+    this.#log?.followName();
     const { command, env, directory } = generation.program;
     const file = findProgram(command[0] ?? '', env, directory);
     const mark = this.#processes.markOf(worker);
@@ -889,11 +908,13 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const unheld = active.trees().flatMap((tree) => unheldListeners(tree, active.held));
     for (const { pid, address } of unheld) {
       const why =
-        'it was not bound by a plain bind and listen with a port (port 0, io_uring, 32-bit, inherited)';
+        this.#spawner?.notifier === null
+          ? 'without a trap only the addresses of --listen are'
+          : 'it was not bound by a plain bind and listen with a port (port 0, io_uring, 32-bit, inherited)';
       this.#say({ type: 'not-held', pid, address, why });
     }
     this.#serviceManager.ready();
-    if (this.#phase() === 'starting' && unheld.length === 0 && !this.#isPaused) {
+    if (this.#phase() === 'starting' && !active.isServer && unheld.length === 0 && !this.#isPaused) {
       this.#say({ type: 'nothing-listens', afterMs: NOTHING_LISTENS_MS });
     }
   }
@@ -914,6 +935,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   #say(notice: Notice): void {
     this.#tellStart();
+    if (notice.type === 'taken') this.#generations.taken(notice.address, notice.by);
     this.#monitor.hear(notice);
     this.#serviceManager.heard(notice);
     try {
@@ -982,6 +1004,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       stage: this.#generations.stage,
       wayBack: this.#generations.hasFormer,
       ...(probation && { probation }),
+      goneBack: this.#generations.isGoneBack,
       ...(this.#generations.formerProgram && { formerProgram: this.#generations.formerProgram }),
       workers: { asked: this.#options.workers ?? 1, now: this.#generations.workers },
       holder: this.#holder.process ?? null,
@@ -1046,7 +1069,7 @@ function asItRuns(options: KeepOptions, { command, directory, env, root }: Runni
     ...options,
     command: options.command.length > 0 ? options.command : command,
     cwd: options.cwd ?? directory,
-    env: options.env ?? env,
+    env: options.env ?? env ?? process.env,
   };
 }
 

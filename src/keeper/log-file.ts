@@ -36,46 +36,77 @@ export interface LogFileOptions {
   readonly warn: (text: string) => void;
 }
 
+/** A log that is open. */
+interface Opened {
+  readonly fd: Fd;
+  /** The same file, opened by ourselves: what servers do to their fd (fcntl, lseek) does not concern it. */
+  readonly own: Fd;
+}
+
+function openLog({ path, owner }: LogFileOptions): Opened {
+  let fd: Fd | undefined;
+  try {
+    const found = statSync(path, { throwIfNoEntry: false });
+    // A pipe would die with its reader, and opening one waits for it.
+    if (found?.isFile() === false) throw new Error('it is no regular file');
+    fd = openSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT, 0o600);
+    if (found === undefined && owner !== undefined) fchownSync(fd, owner.uid, owner.gid);
+    return { fd, own: openSync(`/proc/self/fd/${fd}`, 'r+') };
+  } catch (error) {
+    if (fd !== undefined) closeSync(fd);
+    const text = `--log-file ${path}: ${errorText(error)}; name a file that this user may read and write, in a folder that exists`;
+    throw new HoldfastError('ERR_HOLDFAST_LOG_FILE', text, error);
+  }
+}
+
+function closeLog({ fd, own }: Opened): void {
+  closeSync(own);
+  closeSync(fd);
+}
+
 /**
  * The file that servers write their output to. They have it open themselves, so that it goes on without us; we see to it
  * that it does not grow without bound.
  */
 export class LogFile {
-  readonly path: string;
-  /** Opened for appending; to be given to servers. */
-  readonly fd: Fd;
-  /** The same file, opened by ourselves: what servers do to their fd (fcntl, lseek) does not concern it. */
-  readonly #own: Fd;
-  readonly #maxBytes: number;
-  readonly #warn: (text: string) => void;
+  readonly #options: LogFileOptions;
+  #opened: Opened;
   #looks: NodeJS.Timeout | undefined;
   #work: Promise<void> | undefined;
   /** When it could last not be moved away, ms of `performance.now()`. */
   #failedMs: number | undefined;
 
-  private constructor({ path, maxBytes, warn }: LogFileOptions, fd: Fd, own: Fd) {
-    this.path = path;
-    this.fd = fd;
-    this.#own = own;
-    this.#maxBytes = maxBytes;
-    this.#warn = warn;
+  /** Opens the file, with mode 0600 when it is new. @throws {HoldfastError} ERR_HOLDFAST_LOG_FILE */
+  constructor(options: LogFileOptions) {
+    this.#options = options;
+    this.#opened = openLog(options);
   }
 
-  /** Opens the file, with mode 0600 when it is new. @throws {HoldfastError} ERR_HOLDFAST_LOG_FILE */
-  static open(options: LogFileOptions): LogFile {
-    const { path, owner } = options;
-    let fd: Fd | undefined;
+  get path(): string {
+    return this.#options.path;
+  }
+
+  /** Opened for appending; to be given to servers. */
+  get fd(): Fd {
+    return this.#opened.fd;
+  }
+
+  /**
+   * Opens the file anew when another program has moved it away (logrotate): what is started from now on writes to that of
+   * this name. When that fails it goes on as before, and says so.
+   */
+  followName(): void {
+    // It is being moved by ourselves, and stays the same.
+    if (this.#work !== undefined) return;
+    const found = statSync(this.path, { throwIfNoEntry: false });
+    const { ino, dev } = fstatSync(this.#opened.own);
+    if (found?.ino === ino && found.dev === dev) return;
     try {
-      const found = statSync(path, { throwIfNoEntry: false });
-      // A pipe would die with its reader, and opening one waits for it.
-      if (found?.isFile() === false) throw new Error('it is no regular file');
-      fd = openSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT, 0o600);
-      if (found === undefined && owner !== undefined) fchownSync(fd, owner.uid, owner.gid);
-      return new LogFile(options, fd, openSync(`/proc/self/fd/${fd}`, 'r+'));
+      const former = this.#opened;
+      this.#opened = openLog(this.#options);
+      closeLog(former);
     } catch (error) {
-      if (fd !== undefined) closeSync(fd);
-      const text = `--log-file ${path}: ${errorText(error)}; name a file that this user may read and write, in a folder that exists`;
-      throw new HoldfastError('ERR_HOLDFAST_LOG_FILE', text, error);
+      this.#options.warn(errorText(error));
     }
   }
 
@@ -88,12 +119,11 @@ export class LogFile {
   async close(): Promise<void> {
     clearInterval(this.#looks);
     await this.#work;
-    closeSync(this.#own);
-    closeSync(this.fd);
+    closeLog(this.#opened);
   }
 
   #look(): void {
-    if (this.#work !== undefined || fstatSync(this.#own).size <= this.#maxBytes) return;
+    if (this.#work !== undefined || fstatSync(this.#opened.own).size <= this.#options.maxBytes) return;
     if (this.#failedMs !== undefined && performance.now() - this.#failedMs < RETRY_MS) return;
     this.#work = this.#moveAway()
       .then(
@@ -102,7 +132,7 @@ export class LogFile {
         },
         (error: unknown) => {
           const text = `cannot move the content of ${this.path} away: ${errorText(error)}; it is tried on`;
-          if (this.#failedMs === undefined) this.#warn(text);
+          if (this.#failedMs === undefined) this.#options.warn(text);
           this.#failedMs = performance.now();
         },
       )
@@ -122,7 +152,7 @@ export class LogFile {
       renameSync(temporary, `${this.path}.1`);
       this.#copyRest(copy.fd, at);
       // What a server writes after the last read and before this is lost: some microseconds.
-      ftruncateSync(this.#own, 0);
+      ftruncateSync(this.#opened.own, 0);
     } catch (error) {
       rmSync(temporary, { force: true });
       throw error;
@@ -133,11 +163,12 @@ export class LogFile {
 
   /** Copies what is there now. Gives where it has come to. */
   async #copyMost(copy: FileHandle): Promise<number> {
-    const { size } = fstatSync(this.#own);
+    const { own } = this.#opened;
+    const { size } = fstatSync(own);
     const chunk = Buffer.allocUnsafe(CHUNK);
     let at = 0;
     while (at < size) {
-      const { bytesRead } = await readAsync(this.#own, chunk, 0, CHUNK, at);
+      const { bytesRead } = await readAsync(own, chunk, 0, CHUNK, at);
       if (bytesRead === 0) break;
       await copy.appendFile(chunk.subarray(0, bytesRead));
       at += bytesRead;
@@ -149,7 +180,7 @@ export class LogFile {
     const chunk = Buffer.allocUnsafe(CHUNK);
     let at = from;
     for (let reads = 0; reads < LAST_READS; reads++) {
-      const length = readSync(this.#own, chunk, 0, CHUNK, at);
+      const length = readSync(this.#opened.own, chunk, 0, CHUNK, at);
       if (length === 0) return;
       writeFileSync(copy, chunk.subarray(0, length));
       at += length;

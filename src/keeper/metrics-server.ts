@@ -67,7 +67,7 @@ async function answer(
 }
 
 /** Host and port: a port alone would be bound somewhere that nobody has named. */
-function parseMetricsAddress(text: string): InetAddress {
+export function parseMetricsAddress(text: string): InetAddress {
   const address = /^\*?:?\d+$/.test(text) ? 'the host is missing' : parseInetAddress(text);
   const why = typeof address === 'string' ? address : address.port < 1 ? 'a port is from 1 to 65535' : '';
   if (typeof address !== 'string' && why === '') return address;

@@ -8,7 +8,7 @@ import type { ReloadPolicy } from './reload.js';
 import type { ServerTarget } from './running-server.js';
 
 /** More processes than that are a slip of the pen. */
-const COUNT_MAX = 1_000;
+const COUNT_MAX = 999;
 const LOG_BYTES = 10 * 1024 ** 2;
 const LOG_BYTES_MIN = 4_096;
 
@@ -101,7 +101,7 @@ export interface Identity {
 
 export function policyOf(options: KeepOptions): Policy {
   return {
-    restart: options.restart ?? 'on-failure',
+    restart: oneOf('restart', options.restart ?? 'on-failure', ['always', 'on-failure', 'never']),
     stopSignal: options.stopSignal ?? 'SIGTERM',
     stopTimeoutMs: notNegative('stopTimeoutMs', options.stopTimeoutMs ?? 10_000),
     maxBackoffMs: notNegative('maxBackoffMs', options.maxBackoffMs ?? 10_000),
@@ -120,10 +120,10 @@ export function reloadPolicyOf(options: KeepOptions): ReloadPolicy {
     workers: count('workers', options.workers ?? 1, 1),
     standbys: count('standbys', options.standbys ?? 0, 0),
     standbyMaxAgeMs: notNegative('standbyMaxAgeMs', options.standbyMaxAgeMs ?? 600_000),
-    overlap: options.overlap ?? true,
+    overlap: oneOf('overlap', options.overlap ?? true, [true, false]),
     readiness: parseReadiness(options.ready ?? 'listen'),
     readyTimeoutMs: notNegative('readyTimeoutMs', options.readyTimeoutMs ?? 60_000),
-    drainWait: options.drainWait ?? 'idle',
+    drainWait: oneOf('drainWait', options.drainWait ?? 'idle', ['idle', 'open', 'queue']),
     drainQuietMs: notNegative('drainQuietMs', options.drainQuietMs ?? 1_000),
     drainTimeoutMs: notNegative('drainTimeoutMs', options.drainTimeoutMs ?? 30_000),
     parkMs: notNegative('parkMs', options.parkMs ?? 0),
@@ -177,6 +177,20 @@ export function count(name: string, value: number, from: number): number {
     'ERR_HOLDFAST_OPTION',
     `${name} is a whole number from ${from} to ${COUNT_MAX}, not ${value}`,
   );
+}
+
+/** @throws {HoldfastError} ERR_HOLDFAST_OPTION: there is none, or it is not made of texts. */
+export function checkCommand(command: readonly string[]): void {
+  if (!Array.isArray(command) || command.some((word) => typeof word !== 'string'))
+    throw new HoldfastError('ERR_HOLDFAST_OPTION', "command is a list of texts: ['node', 'server.js']");
+  if (command.length === 0)
+    throw new HoldfastError('ERR_HOLDFAST_OPTION', 'there is no command to run; it stands after --');
+}
+
+/** What a program in plain JavaScript gives may be anything. */
+function oneOf<T>(name: string, value: T, known: readonly T[]): T {
+  if (known.includes(value)) return value;
+  throw new HoldfastError('ERR_HOLDFAST_OPTION', `${name} is ${known.join(' or ')}, not ${String(value)}`);
 }
 
 function notNegative(name: string, value: number): number {

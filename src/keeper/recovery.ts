@@ -34,6 +34,8 @@ export interface Recovery {
   readonly wayBack?: boolean;
   /** That of the active generation. */
   readonly probation?: SavedProbation;
+  /** The active generation is what was gone back to. */
+  readonly goneBack?: boolean;
   /** What a rollback goes back to. */
   readonly formerProgram?: Program;
   /** How many workers the options asked for, and how many it is by `scale`. */

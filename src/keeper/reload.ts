@@ -29,6 +29,8 @@ export interface ReloadOptions {
   readonly newAddresses?: boolean;
   /** Stop the old generation before the new one starts; clients wait meanwhile. Default false. */
   readonly restart?: boolean;
+  /** After a way back: start again what was gone back to, and not what the keeper was started with. Default false. */
+  readonly again?: boolean;
   /** Start this. Default: what the keeper was started with. */
   readonly program?: Program;
 }
@@ -39,8 +41,8 @@ export const KEEPER_STOPS = 'the keeper is stopping';
 /**
  * How a reload went. `why` tells a person what the new generation did or did not do. `goesOn`: the old one
  * serves as before; otherwise it has been stopped, and the new one is started again as after a crash, unless `why` is
- * `KEEPER_STOPS`.
+ * `KEEPER_STOPS` or it is `released`: it could not be started at all, and its port stays released until the next take.
  */
 export type ReloadOutcome =
   | { readonly ok: true; readonly generation: number; readonly tookMs: number }
-  | { readonly ok: false; readonly goesOn: boolean; readonly why: string };
+  | { readonly ok: false; readonly goesOn: boolean; readonly why: string; readonly released?: true };

@@ -1,4 +1,5 @@
-import { HoldfastError, isForbidden } from '../errors.js';
+import { realpathSync } from 'node:fs';
+import { errorCode, HoldfastError, isForbidden } from '../errors.js';
 import { cgroupOf, moveToCgroup } from '../kernel/cgroup.js';
 import { close } from '../kernel/fd.js';
 import { walkSockets } from '../kernel/fd-walk.js';
@@ -16,6 +17,7 @@ import {
 import { reusesPort } from '../kernel/socket.js';
 import { closedByYama } from './closed-process.js';
 import { type Estate, seenSocket, seenWorker } from './estate.js';
+import { findProgram } from './hand-over.js';
 import { type Identity, ownIdentity } from './options.js';
 import { newRecovery, type SavedSocket } from './recovery.js';
 import { knownKeepers } from './state.js';
@@ -41,7 +43,8 @@ export interface RunningServer {
   readonly root: ProcessId;
   readonly command: readonly string[];
   readonly directory: string;
-  readonly env: Readonly<Record<string, string>>;
+  /** Undefined: it has written over it. */
+  readonly env: Readonly<Record<string, string>> | undefined;
   /** Undefined: whom we run as ourselves. */
   readonly identity: Identity | undefined;
   readonly setting: ProcessSetting;
@@ -63,11 +66,12 @@ export function findServer(target: ServerTarget): RunningServer {
     }
     const directory = linkOrGone(`/proc/${pid}/cwd`);
     if (directory === undefined) throw cannot(`pid ${pid} has ended`);
+    const env = startVariables(pid);
     return {
       root: { pid, startTime: stat.startTime },
-      command: commandOf(pid),
+      command: commandOf(pid, env, directory),
       directory,
-      env: startVariables(pid),
+      env,
       identity: identityOfProcess(pid),
       setting: { limits: resourceLimits(pid), cgroup: cgroupOf(pid) ?? null },
     };
@@ -142,10 +146,16 @@ function rootAt(port: number): number {
       `nobody listens on port ${port}${isProcess ? `; if process ${port} is meant, write pid:${port}` : ''}`,
     );
   }
-  const keeper = knownKeepers().find(
-    (known) => isAlive(known) && known.sockets.some(({ inode }) => inodes.has(inode)),
-  );
-  if (keeper !== undefined) throw cannot(`port ${port} is kept by holdfast already, as "${keeper.name}"`);
+  const keepers = knownKeepers().filter(({ sockets }) => sockets.some(({ inode }) => inodes.has(inode)));
+  const keeper = keepers.find((known) => isAlive(known)) ?? keepers[0];
+  if (keeper !== undefined && isAlive(keeper))
+    throw cannot(`port ${port} is kept by holdfast already, as "${keeper.name}"`);
+  if (keeper !== undefined) {
+    const again = `holdfast run --name ${keeper.name} -- ${keeper.command.join(' ')}`;
+    throw cannot(
+      `port ${port} is kept as "${keeper.name}", whose keeper was killed; go on with it by ${again}`,
+    );
+  }
   const { holders, hiddenPids } = walkSockets(inodes);
   const pids = new Set([...holders.values()].flat().map(({ pid }) => pid));
   if (pids.has(1) && pids.size > 1) pids.delete(1);
@@ -168,11 +178,22 @@ function ancestors(pid: number): readonly number[] {
   return found;
 }
 
-/** Some servers write a title over their arguments; then only the user knows the command. */
-function commandOf(pid: number): readonly string[] {
+/** Some servers write a title over their arguments; then only the user knows the command, and there is none here. */
+function commandOf(
+  pid: number,
+  env: Readonly<Record<string, string>> | undefined,
+  directory: string,
+): readonly string[] {
   const command = commandLine(pid);
-  const [first = ''] = command;
-  return command.length === 1 && /\s/.test(first) ? [] : command;
+  const [first] = command;
+  if (first === undefined || command.length > 1) return command;
+  const program = linkOrGone(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '');
+  try {
+    return realpathSync(findProgram(first, env ?? process.env, directory)) === program ? command : [];
+  } catch (error) {
+    if (errorCode(error) === 'ERR_HOLDFAST_COMMAND') return [];
+    throw error;
+  }
 }
 
 function identityOfProcess(pid: number): Identity | undefined {

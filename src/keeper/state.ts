@@ -16,6 +16,7 @@ import type { Fd } from '../kernel/libc.js';
 import { tryLock } from '../kernel/lock.js';
 import { KEEPER_NAME } from '../model/keeper-name.js';
 import type { Phase, WorkerEnd } from './lifecycle.js';
+import type { Program } from './program.js';
 import { encodeBigint, type Recovery } from './recovery.js';
 import { isAlive } from './tree.js';
 import type { Stage } from './turnover.js';
@@ -30,6 +31,8 @@ export interface KeeperState {
   readonly startTime: number;
   readonly command: readonly string[];
   readonly directory: string;
+  /** What the generation that serves runs, and its folder without links: another program after a way back. */
+  readonly program: Pick<Program, 'command' | 'directory'>;
   readonly phase: Phase;
   /** Starts of workers so far, of reloads and standbys too. */
   readonly starts: number;
@@ -113,7 +116,7 @@ export function stateDirectory(): string {
   const found = lstatSync(path);
   const uid = process.getuid?.();
   if (!found.isDirectory() || found.uid !== uid) {
-    const text = `${path} is not a folder of user ${uid}; remove it or set XDG_RUNTIME_DIR`;
+    const text = `${path} is not a folder of user ${uid}; remove it or name another in ${stateVariable(uid)}`;
     throw new HoldfastError('ERR_HOLDFAST_STATE_DIRECTORY', text);
   }
   if ((found.mode & 0o077) === 0) return path;
@@ -144,6 +147,11 @@ export function otherStateDirectories(name: string): readonly string[] {
 function isOpenTo(uid: number, folder: string): boolean {
   const found = lstatSync(folder, { throwIfNoEntry: false });
   return found?.isDirectory() === true && (uid === 0 || found.uid === uid);
+}
+
+/** The variable that says where the folder is. */
+function stateVariable(uid: number | undefined): string {
+  return process.env.HOLDFAST_STATE_DIR || uid === 0 ? 'HOLDFAST_STATE_DIR' : 'XDG_RUNTIME_DIR';
 }
 
 function stateDirectoryPath(): string {

@@ -263,13 +263,15 @@ export function startEnvironment(pid: number, name: string): string | undefined 
   return entry === undefined ? undefined : utf8(entry.slice(name.length + 1));
 }
 
-/** The whole environment that the process was started with, as far as its memory still has it. */
-export function startVariables(pid: number): Readonly<Record<string, string>> {
-  const entries = utf8(readOrGone(`/proc/${pid}/environ`) ?? '').split('\0');
+/** The environment that the process was started with; undefined when it has written over it, as for a title. */
+export function startVariables(pid: number): Readonly<Record<string, string>> | undefined {
+  const text = utf8(readOrGone(`/proc/${pid}/environ`) ?? '');
+  const entries = text === '' ? [] : text.replace(/\0$/, '').split('\0');
+  if (entries.some((entry) => entry.indexOf('=') < 1)) return undefined;
   return Object.fromEntries(
-    entries.flatMap((entry) => {
+    entries.map((entry) => {
       const at = entry.indexOf('=');
-      return at > 0 ? [[entry.slice(0, at), entry.slice(at + 1)]] : [];
+      return [entry.slice(0, at), entry.slice(at + 1)];
     }),
   );
 }

@@ -89,7 +89,7 @@ const WRONG: readonly (readonly [what: string, text: string, ...says: string[]])
     'apps:\n  shop: {command: [a}',
     `${FILE}:2:21: Flow sequence in block collection must be sufficiently indented and end with a ]`,
   ],
-  ['has a key twice', 'apps:\n  a: {command: x}\n  a: {command: x}', `${FILE}:3:3: Map keys must be unique`],
+  ['has a key twice', 'apps:\n  a: {command: x}\n  a: {command: x}', `${FILE}:3:3: the key a is there twice`],
   ['is empty', '', `${FILE}:1:`, 'the file is a mapping with the key apps'],
   ['is a word', 'apps', `${FILE}:1:1: the file is a mapping with the key apps`],
   ['has no apps', 'x: 1', `${FILE}:1:1: x is no key here; there are apps`, 'apps is missing'],

@@ -180,7 +180,9 @@ test.each<[app: object, has: object]>([
 test.each([
   ['none.config.js', undefined, /cannot be read/],
   ['empty.json', '{}', /it has no apps/],
-  ['none.json', '{ "apps": [{ "name": "a" }] }', /it has no apps/],
+  ['none.json', '{ "apps": [] }', /it has no apps/],
+  ['no-script.json', '{ "apps": [{ "name": "a" }] }', /app 1 has no script/],
+  ['number.json', '{ "apps": [{ "script": "a.js" }, 5] }', /app 2 has no script/],
   ['thrown.cjs', 'throw new Error("no such setting")', /cannot be read: no such setting/],
 ])('a file of pm2 that is no such file is refused: %s', async (name, content, says) => {
   if (content !== undefined) writeFileSync(join(folder, name), content);

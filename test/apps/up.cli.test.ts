@@ -148,6 +148,73 @@ test('an app whose new definition listens elsewhere moves there', async () => {
   await until('the former address is free', () => listeners(first).length === 0, { timeoutMs: 30_000 });
 }, 90_000);
 
+test('two up at once start an app once, and both find it serving; so with a change', async () => {
+  const port = await freePort();
+  const yaml = (who: string): string =>
+    `apps: { one: { command: ${process.execPath} server.cjs, env: { PORT: ${port}, WHO: ${who} } } }`;
+  const apps = newApps(yaml('old'));
+  apps.write('server.cjs', SERVER);
+  for (const who of ['old', 'new']) {
+    apps.write('holdfast.yaml', yaml(who));
+    const both = await Promise.all([apps.ask('up'), apps.ask('up')]);
+    expect(both.map(({ code, stderr }) => ({ code, stderr }))).toEqual([
+      { code: 0, stderr: '' },
+      { code: 0, stderr: '' },
+    ]);
+    expect(both.map(({ stdout }) => stdout).filter((text) => text.startsWith('one: unchanged'))).toHaveLength(
+      1,
+    );
+    expect(await bodyOf(port)).toContain(`"who":"${who}"`);
+    expect(apps.stateFiles()).toContain('one.app');
+    expect(apps.stateFiles()).not.toContain('one.up');
+  }
+  expect((await apps.ask('down')).stdout).toBe('one: stopped\n');
+});
+
+test('of an app whose keeper was killed down and reload say so, and up takes it over', async () => {
+  const [first = 0, second = 0] = await freePorts(2);
+  const app = (port: number): string => `{ command: ${process.execPath} server.cjs, env: { PORT: ${port} } }`;
+  const apps = newApps(`apps: { one: ${app(first)}, two: ${app(second)} }`);
+  apps.write('server.cjs', SERVER);
+  expect((await apps.ask('up')).code).toBe(0);
+  const server = await pidOf(first);
+  const keeper = apps.state('one')?.pid ?? 0;
+  process.kill(keeper, 'SIGKILL');
+  await until('its end', () => !isAlive(keeper));
+  const says = new RegExp(
+    `^holdfast: one: its keeper was killed; its server, pid ${server}, goes on without one; .*\\(or holdfast up\\)$`,
+    'm',
+  );
+  const reload = await apps.ask('reload');
+  expect(reload).toMatchObject({ code: 1, stderr: expect.stringMatching(says) });
+  expect(reload.stdout).toMatch(/^two: generation 2 has taken over/);
+  const down = await apps.ask('down');
+  expect(down).toMatchObject({ code: 1, stdout: 'two: stopped\n', stderr: expect.stringMatching(says) });
+  expect(await pidOf(first)).toBe(server);
+  const adopt = await apps.ask('adopt', `${first}`);
+  expect(adopt.stderr).toContain(
+    `port ${first} is kept as "one", whose keeper was killed; go on with it by holdfast run`,
+  );
+  expect((await apps.ask('up')).code).toBe(0);
+  expect(await pidOf(first)).toBe(server);
+  expect((await apps.ask('down')).code).toBe(0);
+});
+
+test('fewer workers that failed once come when the file is tried again', async () => {
+  const port = await freePort();
+  const yaml = (workers: number): string =>
+    `apps: { one: { command: ${process.execPath} server.cjs, workers: ${workers}, env: { PORT: ${port} } } }`;
+  const apps = newApps(yaml(3));
+  apps.write('server.cjs', SERVER);
+  expect((await apps.ask('up')).code).toBe(0);
+  apps.write('holdfast.yaml', yaml(1));
+  apps.write('server.cjs', 'process.exit(3)');
+  expect((await apps.ask('up')).code).toBe(1);
+  apps.write('server.cjs', SERVER);
+  expect((await apps.ask('up')).code).toBe(0);
+  await until('one worker', () => apps.state('one')?.workers.length === 1, { timeoutMs: 40_000 });
+}, 90_000);
+
 test('an app that is no longer in the file is told of, and stopped when that is asked', async () => {
   const [first = 0, second = 0] = await freePorts(2);
   const one = `  one: { command: ${process.execPath} server.cjs, env: { PORT: ${first} } }`;

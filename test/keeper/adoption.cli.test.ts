@@ -212,7 +212,7 @@ test('while no keeper lives, the commands say what becomes of its server', async
   await first.holding();
   const worker = first.worker();
   await killed(first);
-  const told = `its server, pid ${worker}, goes on without one; take it over with: holdfast run --name app`;
+  const told = `its server, pid ${worker}, goes on without one; in ${process.cwd()}, with the options that it had, take it over with: holdfast run --name app`;
   for (const [command, code] of [
     ['status', 1],
     ['reload', 2],

@@ -37,13 +37,13 @@ test('events -f ends when the keeper ends, with its last words', async () => {
   expect(followed.stdout).toMatch(/Z stopping with SIGTERM\n.*Z pid \d+ (ended by|exited with) .*\n$/s);
 });
 
-test('events -f ends when the keeper is killed', async () => {
+test('events -f says so when the keeper is killed, and ends with 1', async () => {
   const { keeper } = await startServer();
   const followed = startEvents(keeper, '-f');
   await followed.line(/keeps/);
   process.kill(keeper.state().pid, 'SIGKILL');
-  expect(await followed.end()).toEqual({ code: 0, signal: null });
-  expect(followed.stderr).toBe('');
+  expect(await followed.end()).toEqual({ code: 1, signal: null });
+  expect(followed.stderr).toBe(`holdfast: the keeper "${keeper.name}" was killed\n`);
 });
 
 test('--json prints one event a line, numbered and with its time', async () => {

@@ -2,6 +2,7 @@ import {
   appendFileSync,
   mkdirSync,
   readFileSync,
+  renameSync,
   rmdirSync,
   statSync,
   truncateSync,
@@ -17,6 +18,7 @@ import { type Started, start } from '../support/process.js';
 import { nodeHttp } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
+import { reloaded } from './reloads.js';
 
 test('--log-file: stdout and stderr go to NAME.log in the state folder, of all starts, readable by us alone', async () => {
   const { keeper, log } = await startWriter(['--log-file']);
@@ -63,6 +65,18 @@ test('a file that is too long is moved to PATH.1, and no line is in neither', as
   // The last of the one and the first of the other.
   expect(now[0]).toBe((moved.at(-1) ?? 0) + 1);
   expect(keeper.process.stderr).not.toContain('cannot move');
+});
+
+test('a file that another program has moved away is opened anew by the next start, as after a reload', async () => {
+  const log = join(temporaryFolder(), 'server.log');
+  const { keeper } = await startWriter(['--log-file', log], {}, log);
+  const first = keeper.worker();
+  renameSync(log, `${log}.old`);
+  const second = await reloaded(keeper);
+  await until('its output', () => textOf(log).includes(`begins ${second}\n`));
+  expect(textOf(log)).not.toContain(`${first}\n`);
+  expect(textOf(`${log}.old`)).toContain(`begins ${first}\n`);
+  expect(statSync(log).mode & 0o777).toBe(0o600);
 });
 
 test('what cannot be moved away is told once, stays, and is moved when it can be', async () => {

@@ -27,6 +27,7 @@ const STATE: KeeperState = {
   startTime: 1,
   command: ['server'],
   directory: '/',
+  program: { command: [], directory: '/' },
   phase: 'serving',
   starts: 1,
   since: 0,

@@ -1,11 +1,12 @@
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { bodyOf } from '../support/http.js';
-import { type KeeperOptions, type RunningKeeper, startKeeper } from '../support/keeper.js';
+import { holdfast, type KeeperOptions, type RunningKeeper, startKeeper } from '../support/keeper.js';
 import { startLoad } from '../support/load.js';
 import { freePort } from '../support/ports.js';
 import { listeners } from '../support/proc.js';
+import { start } from '../support/process.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 import { expectNothingFailed, settled } from './reloads.js';
@@ -70,6 +71,40 @@ test('packages, dot files, logs and what no pattern names reload nothing', async
   await everything.keeper.process.line(/^holdfast: server\.mjs has changed$/);
   for (const { keeper } of [app, everything])
     expect(keeper.process.lines(/ (has|have) changed$/)).toHaveLength(1);
+});
+
+test('a file that a pattern names and that is made later reloads, by every change', async () => {
+  const app = await startApp('', ['--watch', '*.mjs', 'settings.json']);
+  for (let change = 0; change < 2; change++) {
+    writeFileSync(join(app.folder, 'settings.json'), `${change}`);
+    await app.keeper.process.line(/^holdfast: settings\.json has changed$/, { after: change });
+    await settled(app.keeper);
+  }
+});
+
+test('what the output goes to reloads nothing', async () => {
+  const folder = temporaryFolder();
+  const path = join(folder, 'out.txt');
+  const out = openSync(path, 'a');
+  onTestFinished(() => closeSync(out));
+  const port = await freePort();
+  const code = `require('node:http').createServer((_, r) => r.end()).listen(${port}, '127.0.0.1'); console.log('begins');`;
+  const command = [...holdfast, 'run', '--name', 'app', '--watch', '--', process.execPath, '-e', code];
+  const keeper = start(command, {
+    cwd: folder,
+    env: { HOLDFAST_STATE_DIR: temporaryFolder() },
+    stdio: ['ignore', out, out],
+  });
+  const said = (pattern: RegExp): boolean => pattern.test(readFileSync(path, 'utf8'));
+  await until('it is watched', () => said(/reloads when files change/));
+  writeFileSync(join(folder, 'a.json'), '{}');
+  await until('the second generation', () => said(/generation 2 has taken over/));
+  await until('the end of the first', () => said(/exited|ended by/));
+  writeFileSync(join(folder, 'a.json'), '[]');
+  await until('the third generation', () => said(/generation 3 has taken over/));
+  keeper.kill('SIGTERM');
+  await keeper.end();
+  expect(readFileSync(path, 'utf8')).not.toMatch(/out\.txt|generation 4/);
 });
 
 test('a file that is put in the place of another, as editors do, has changed', async () => {

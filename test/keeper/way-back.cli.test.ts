@@ -105,6 +105,7 @@ test('a release folder that a link names is gone back to after three deaths with
   await keeper.untilState('the third generation', ({ generation }) => generation === 3);
   await settled(keeper);
   expect(await bodyOf(port)).toBe('good');
+  expect(keeper.state().program).toMatchObject({ directory: join(folder, 'good') });
   // The link still names the bad one, until somebody mends it.
   deploy('better', "response.end('better')");
   await reloaded(keeper);
@@ -113,6 +114,21 @@ test('a release folder that a link names is gone back to after three deaths with
   expect(exit).toEqual({ code: 0, signal: null });
   await settled(keeper);
   expect(await bodyOf(port)).toBe('good');
+  // Only a reload runs what the link names.
+  for (const asked of [
+    ['restart', 'app'],
+    ['scale', 'app', '2'],
+    ['scale', 'app', '1'],
+    ['release', 'app'],
+    ['take', 'app'],
+  ]) {
+    expect((await keeper.ask(...asked)).exit).toEqual({ code: 0, signal: null });
+    if (asked[0] === 'release') continue;
+    await settled(keeper);
+    expect(await bodyOf(port), asked.join(' ')).toBe('good');
+  }
+  await reloaded(keeper);
+  expect(await bodyOf(port)).toBe('better');
 });
 
 test('another environment is gone back from, and by itself from one that dies of it', async () => {
@@ -227,6 +243,45 @@ test('a released port is free for another program, and taken back afterwards', a
   await keeper.process.line(/is served again/);
 });
 
+test('a release waits for the end of a reload, and ends what is parked', async () => {
+  const port = await freePort();
+  const flags = ['--park', '1h'];
+  const keeper = startKeeper(nodeHttp.command(port), { flags });
+  await keeper.holding();
+  const first = keeper.worker();
+  await reloaded(keeper);
+  const second = keeper.worker();
+  // It drains, or is parked.
+  expect(isAlive(first)).toBe(true);
+  const { exit, stdout } = await keeper.ask('release', 'app');
+  expect(exit.code).toBe(0);
+  expect(stdout).toContain('the ports are free');
+  expect([first, second].filter(isAlive)).toEqual([]);
+  expect(listeners(port)).toEqual([]);
+  const pause = await keeper.ask('pause', 'app');
+  expect(pause.exit.code).not.toBe(0);
+  expect(pause.stderr).toContain(
+    'there is no server to pause, its port is released: holdfast take app first',
+  );
+  expect((await keeper.ask('take', 'app')).exit.code).toBe(0);
+  expect(await bodyOf(port)).toContain(`pid ${keeper.worker()}`);
+});
+
+test('what is asked of a server that is being stopped is refused', async () => {
+  const keeper = startKeeper(nodeServer(await freePort(), 'listening', "process.on('SIGTERM', () => 0)"), {
+    flags: ['--stop-timeout', '5s'],
+  });
+  await keeper.holding();
+  await keeper.ask('stop', 'app', '--timeout', '0s');
+  await keeper.process.line(/stopping with SIGTERM/);
+  for (const asked of [['pause'], ['scale', '2'], ['release'], ['take']]) {
+    const [what = '', ...more] = asked;
+    const { exit, stderr } = await keeper.ask(what, 'app', ...more);
+    expect(exit.code, what).not.toBe(0);
+    expect(stderr).toMatch(/the keeper is stopping|nothing has been released/);
+  }
+});
+
 test('an address of --listen is released and bound again', async () => {
   const port = await freePort();
   const keeper = startKeeper(nodeHttp.command(port), { flags: ['--listen', `${port}`] });
@@ -247,6 +302,7 @@ test("a take while the port is somebody else's fails, and can be tried again", a
   const { exit, stderr } = await keeper.ask('take', 'app');
   expect(exit).toEqual({ code: 1, signal: null });
   expect(stderr).toContain('it exited with 1');
+  expect(stderr).toMatch(new RegExp(`:${port} is taken by pid ${debugged.pid} \\(`));
   await debugged.stop();
   await until('the server', async () => (await bodyOf(port).catch(() => '')).includes('pid'), {
     timeoutMs: 20_000,
@@ -411,7 +467,7 @@ test('each command names itself when it is refused', async () => {
   );
   await keeper.ask('release', 'app');
   expect((await keeper.ask('release', 'app')).stderr).toMatch(
-    /^holdfast: the release failed: it is released$/m,
+    /^holdfast: the release failed: the port is released already$/m,
   );
 });
 
