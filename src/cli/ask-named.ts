@@ -108,5 +108,6 @@ export function leftServer(state: KeeperState | undefined): string | undefined {
   );
   if (pids.length === 0) return undefined;
   const command = `holdfast run --name ${state.name} -- ${state.command.join(' ')}`;
-  return `its server, pid ${pids.join(', ')}, goes on without one; in ${state.directory}, with the options that it had, take it over with: ${command}`;
+  const goesOn = state.paused ? 'is paused, and stands still without one' : 'goes on without one';
+  return `its server, pid ${pids.join(', ')}, ${goesOn}; in ${state.directory}, with the options that it had, take it over with: ${command}`;
 }

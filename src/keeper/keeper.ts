@@ -468,6 +468,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const listen = staysReleased ? [] : (this.#options.listen ?? []);
     const listened = await bindAll(listen, active.held, this.#groups);
     active.handed = [...active.handed, ...listened];
+    if (this.#options.trap === false && active.handed.length === 0 && !staysReleased)
+      this.#say({ type: 'warning', text: 'without a trap and without --listen no port is kept' });
     this.#serviceManager.socketsChanged();
     this.#serviceManager.startWatchdog(this.#poller);
     const { notifier } = this.#spawner;

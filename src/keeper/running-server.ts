@@ -185,8 +185,9 @@ function commandOf(
   directory: string,
 ): readonly string[] {
   const command = commandLine(pid);
-  const [first] = command;
-  if (first === undefined || command.length > 1) return command;
+  const [first, ...more] = command;
+  // Of a title that is shorter than the command line was, NUL bytes are left.
+  if (first === undefined || more.some((word) => word !== '')) return command;
   const program = linkOrGone(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '');
   try {
     return realpathSync(findProgram(first, env ?? process.env, directory)) === program ? command : [];

@@ -1,4 +1,5 @@
 import { readFileSync, readlinkSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import { expect, test } from 'vitest';
 import { bodyOf } from '../support/http.js';
 import { asNobody, holdfast, type RunningKeeper, startKeeper } from '../support/keeper.js';
@@ -7,7 +8,7 @@ import { testNeeding } from '../support/needing.js';
 import { freePort } from '../support/ports.js';
 import { isAlive, listeners } from '../support/proc.js';
 import { start } from '../support/process.js';
-import { gunicorn, nodeHttp, pythonHttp, type TestServer } from '../support/servers.js';
+import { gunicorn, nginx, nodeHttp, pythonHttp, type TestServer } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 import { sh } from './inline.js';
@@ -120,6 +121,40 @@ test('another command may be named, which the next start runs', async () => {
   expect(commandLineOf(next)).toContain('--delay');
 });
 
+testNeeding(nginx.needs)(
+  'nginx: of a server with a title over its environment that is told, and the next start has ours',
+  async () => {
+    const port = await freePort();
+    const bare = start(nginx.command(port));
+    await bare.listening(port);
+    const [program = '', ...args] = nginx.command(port);
+    const keeper = adopt(`pid:${bare.pid}`, '--', basename(program), ...args, {
+      env: { PATH: `${dirname(program)}:${process.env.PATH}` },
+    });
+    await keeper.process.line(/took over the server/);
+    await keeper.process.line(
+      /written a title over its environment: what is started in its place gets that of this command/,
+    );
+    const next = await reloaded(keeper);
+    expect(next).not.toBe(bare.pid);
+    await settled(keeper);
+    expect(await bodyOf(port)).toContain('pid ');
+  },
+);
+
+test('of a server with a title of one word the command is asked for', async () => {
+  const port = await freePort();
+  const code = `process.title = 'shop'; require('node:http').createServer().listen(${port}, '127.0.0.1')`;
+  const bare = start([process.execPath, '-e', code]);
+  await bare.listening(port);
+  await until('the title', () => commandLineOf(bare.pid)[0] === 'shop');
+  const keeper = adopt(`${port}`);
+  expect(await keeper.process.end()).toEqual({ code: 2, signal: null });
+  expect(keeper.process.stderr).toContain(
+    'has a title in place of its command line; say after -- how it is started',
+  );
+});
+
 test('what cannot be adopted is told, and nothing is left', async () => {
   const port = await freePort();
   const none = adopt(`${port}`);
@@ -159,6 +194,7 @@ async function adopted(
 interface Around {
   readonly around?: (command: readonly string[]) => readonly string[];
   readonly stateOwner?: number;
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** `holdfast adopt TARGET`, as the keeper that `startKeeper` gives. */

@@ -430,6 +430,21 @@ test('run --replace with another command reloads the server', async () => {
   await expectNothingFailed(load.stop());
 });
 
+test('run --replace with a further address of --listen reloads the server, which gets it', async () => {
+  const [port, further] = [await freePort(), await freePort()];
+  const code = `
+    const server = () => require('node:http').createServer((_, response) => response.end('pid ' + process.pid));
+    server().listen(${port}, '127.0.0.1');
+    if (process.env.LISTEN_FDS) server().listen({ fd: 3 });`;
+  const command = [process.execPath, '-e', code];
+  const first = startKeeper(command);
+  await first.holding();
+  const keeper = successor(first, command, ['--replace', '--listen', `127.0.0.1:${further}`]);
+  await keeper.process.line(/generation 2 has taken over/);
+  await settled(keeper);
+  for (const one of [port, further]) expect(await bodyOf(one)).toBe(`pid ${keeper.worker()}`);
+});
+
 testNeeding('cc')('run --replace is refused by a keeper that is stopping, which stops on', async () => {
   const port = await freePort();
   const { command } = trap('ignore-sigterm');
