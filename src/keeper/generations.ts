@@ -335,6 +335,8 @@ export class Generations {
   #releaseInTime(): void {
     if (this.#turnover.stage === 'parked') this.#dispatch({ type: 'park-over' });
     else if (this.#turnover.stage === 'steady') this.#dispatch({ type: 'release-requested' });
+    // Of a restart that could not start anything nothing runs any more.
+    else if (this.#turnover.stage === 'released') this.#perform({ type: 'let-go' });
   }
 
   /**

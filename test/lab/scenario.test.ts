@@ -17,7 +17,7 @@ const SOCKET = 'a = socket tcp4';
 
 const WRONG: readonly (readonly [what: string, text: string, line: number, says: RegExp])[] = [
   ['that is no YAML', 'id: mine\ntitle: [t\nsource: s\n', 3, /\S/],
-  ['with a key twice', 'id: mine\nid: other\n', 2, /unique/],
+  ['with a key twice', 'id: mine\nid: other\n', 2, /the key id is there twice/],
   ['without a scenario', '', 1, /there is no scenario; a scenario has id, title, source and steps/],
   ['that is one word', 'mine', 1, /a scenario is a mapping with id, title, source/],
   [
