@@ -53,8 +53,13 @@ export function newRecord(
  * long that may take.
  *
  * @throws {HoldfastError} ERR_HOLDFAST_NAME_TAKEN: another one does not come to its end.
+ * @throws {DOMException} AbortError: by `signal`.
  */
-export async function exclusively<T>(name: string, waitMs: number, work: () => Promise<T>): Promise<T> {
+export async function exclusively<T>(
+  name: string,
+  { waitMs, signal }: { readonly waitMs: number; readonly signal?: AbortSignal },
+  work: () => Promise<T>,
+): Promise<T> {
   const path = join(stateDirectory(), `${name}${LOCK_ENDING}`);
   const until = performance.now() + waitMs + LOCK_WAIT_MS;
   let lock = tryLock(path);
@@ -64,7 +69,7 @@ export async function exclusively<T>(name: string, waitMs: number, work: () => P
         'ERR_HOLDFAST_NAME_TAKEN',
         `another holdfast up or reload is at work on "${name}"; try again`,
       );
-    await sleep(LOCK_LOOK_MS);
+    await sleep(LOCK_LOOK_MS, undefined, { signal });
   }
   try {
     return await work();

@@ -1,7 +1,14 @@
 import { readAppsFile } from '../apps/file.js';
 import { parseListen } from '../keeper/listen-address.js';
 import { chooseApps, stopKeeper } from './app-keeper.js';
-import { describeOrphan, removeRecord, runningApps, tellLeft } from './app-record.js';
+import {
+  describeOrphan,
+  exclusively,
+  removeRecord,
+  runningApps,
+  runningRecord,
+  tellLeft,
+} from './app-record.js';
 import { notEnded } from './ask-named.js';
 
 export interface DownFlags {
@@ -19,9 +26,14 @@ export async function down(names: readonly string[], flags: DownFlags): Promise<
   const orphans = running.filter(({ name }) => !file.apps.some((app) => app.name === name));
   const chosen = wanted.flatMap((name) => running.filter((record) => record.name === name)).reverse();
   for (const record of [...(flags.removeOrphans ? orphans : []), ...chosen]) {
-    const { name, keeper } = record;
-    if (!(await stopKeeper(name, keeper, flags.timeout))) throw notEnded(name, keeper, flags.timeout);
-    removeRecord(record);
+    const { name } = record;
+    await exclusively(name, { waitMs: flags.timeout }, async () => {
+      // It may have been replaced meanwhile.
+      const last = runningRecord(name) ?? record;
+      if (!(await stopKeeper(name, last.keeper, flags.timeout)))
+        throw notEnded(name, last.keeper, flags.timeout);
+      removeRecord(last);
+    });
     process.stdout.write(`${name}: stopped\n`);
   }
   const left = wanted.filter((name) => tellLeft(name));

@@ -54,6 +54,7 @@ export async function foreground(apps: readonly App[], options: ForegroundOption
   const output: Promise<void>[] = [];
   let exitCode = 0;
   let isStopping = false;
+  const stopping = new AbortController();
   const tell = (text: string): void => {
     process.stderr.write(`holdfast: ${text}\n`);
   };
@@ -66,6 +67,7 @@ export async function foreground(apps: readonly App[], options: ForegroundOption
   };
   const stopAll = async (): Promise<void> => {
     isStopping = true;
+    stopping.abort();
     for (const one of [...running].reverse()) {
       endApp(one);
       await ended(one);
@@ -97,11 +99,14 @@ export async function foreground(apps: readonly App[], options: ForegroundOption
   const ends: Promise<void>[] = [];
   for (const app of apps) {
     if (isStopping) break;
-    const begun = exclusively(app.name, options.waitMs, () => begin(app));
-    const { keeper, record } = await begun.catch(async (error: unknown) => {
+    const how = { waitMs: options.waitMs, signal: stopping.signal };
+    const begun = await exclusively(app.name, how, () => begin(app)).catch(async (error: unknown) => {
+      if (isStopping) return undefined;
       await stopAll();
       throw error;
     });
+    if (begun === undefined) break;
+    const { keeper, record } = begun;
     const one: Running = { record, keeper, next: undefined, replacing: undefined };
     running.push(one);
     ends.push(
@@ -230,7 +235,7 @@ class Reloads {
       settle = settled;
     });
     try {
-      await this.#tryToReplace(one, app, changed);
+      await exclusively(app.name, this.#options, () => this.#tryToReplace(one, app, changed));
     } catch (error) {
       this.#host.tell(`${app.name}: ${errorText(error)}`);
     } finally {

@@ -3,13 +3,11 @@ import { type App, readAppsFile } from '../apps/file.js';
 import { errorText, HoldfastError } from '../errors.js';
 import { parseListen } from '../keeper/listen-address.js';
 import type { ReloadOutcome } from '../keeper/reload.js';
-import { isAlive } from '../keeper/tree.js';
-import { processStat } from '../kernel/procfs.js';
 import { type AppLog, describeFailure } from './app-log.js';
 import { type AppRecord, exclusively, runningApps, runningRecord, tellLeft } from './app-record.js';
 import { askNamed } from './ask-named.js';
 import { restoreOpenFilesLimit } from './inherited.js';
-import { changesOf, describeReplaced, replaceLogged, whyNotReplaced } from './replace-app.js';
+import { changesOf, describeReplaced, replaceLogged, whyForeground, whyNotReplaced } from './replace-app.js';
 
 /** Where `holdfast up` looks for apps when no file is named. */
 const FILE = 'holdfast.yaml';
@@ -77,21 +75,13 @@ function withDefinitions(running: readonly AppRecord[], apps: readonly App[]): r
     });
 }
 
-async function mayBeReplaced({ record: { name, file, foreground }, changed }: AppToReload): Promise<void> {
+async function mayBeReplaced({ record, changed }: Omit<AppToReload, 'app'>): Promise<void> {
   if (changed === undefined) return;
+  const { name, file } = record;
   const refuse = (why: string): never => {
     throw new HoldfastError('ERR_HOLDFAST_CONTROL', `${name} has changed in ${file}, and ${why}`);
   };
-  if (foreground !== undefined && isAlive(foreground)) {
-    const { pid } = foreground;
-    const hasTerminal = processStat(pid)?.terminal !== 0;
-    refuse(
-      hasTerminal
-        ? `runs under holdfast up --foreground in a terminal (pid ${pid}): end that and start it again`
-        : `runs under holdfast up --foreground, which reads the file again at SIGHUP: kill -HUP ${pid}`,
-    );
-  }
-  const why = await whyNotReplaced(name);
+  const why = whyForeground(record) ?? (await whyNotReplaced(name));
   if (why !== undefined) refuse(why);
 }
 
@@ -103,11 +93,13 @@ export async function reloadOne(
   const { name } = record;
   if (app === undefined || changed === undefined)
     return { name, outcome: await askToReload(name, newAddresses) };
-  return exclusively(name, WAIT_MS, async () => {
-    const running = runningRecord(name) ?? record;
-    const toChange = changesOf(app, running);
-    // Somebody else has done it meanwhile.
-    if (toChange === undefined) return { name, outcome: await askToReload(name, newAddresses) };
+  return exclusively(name, { waitMs: WAIT_MS }, async () => {
+    // Somebody else may have done it meanwhile, or have ended it.
+    const running = runningRecord(name);
+    const toChange = running === undefined ? undefined : changesOf(app, running);
+    if (running === undefined || toChange === undefined)
+      return { name, outcome: await askToReload(name, newAddresses) };
+    await mayBeReplaced({ record: running, changed: toChange });
     return replaceOne(app, running, toChange);
   });
 }

@@ -6,6 +6,7 @@ import type { ReloadOutcome } from '../keeper/reload.js';
 import { type KeeperState, stateFiles } from '../keeper/state.js';
 import { isAlive } from '../keeper/tree.js';
 import { isReleased } from '../keeper/turnover.js';
+import { processStat } from '../kernel/procfs.js';
 import { formatDuration } from '../model/duration.js';
 import { type AppKeeper, type Arrival, startKeeper, untilServing } from './app-keeper.js';
 import { type AppLog, openLog } from './app-log.js';
@@ -30,6 +31,15 @@ export interface Replacing {
 export function changesOf(app: App, running: AppRecord): readonly string[] | undefined {
   const changed = changedKeys(running.fingerprint, fingerprintOf(app));
   return changed.length > 0 || running.failed ? changed : undefined;
+}
+
+/** Why an app that has changed may not be replaced from elsewhere; undefined when no `up --foreground` has it. */
+export function whyForeground({ foreground }: AppRecord): string | undefined {
+  if (foreground === undefined || !isAlive(foreground)) return undefined;
+  const { pid } = foreground;
+  return processStat(pid)?.terminal !== 0
+    ? `runs under holdfast up --foreground in a terminal (pid ${pid}): end that and start it again`
+    : `runs under holdfast up --foreground, which reads the file again at SIGHUP: kill -HUP ${pid}`;
 }
 
 /** Why a reload may not replace an app now, whose server is not to serve; undefined when it may. */

@@ -1,3 +1,5 @@
+import { realpathSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { addressErrorIn, errorCode, errorText, HoldfastError } from '../errors.js';
 import { Keeper, type ProcessDuties } from '../keeper/keeper.js';
@@ -131,7 +133,15 @@ function outputFiles(keeper: Keeper): readonly string[] {
   const files = openFiles('self').filter(({ fd }) => fd === process.stdout.fd || fd === process.stderr.fd);
   const own = files.map(({ target }) => target);
   const { log } = keeper.status();
-  return log ? [...own, log] : own;
+  // Its content is moved to the second by way of the third.
+  return log
+    ? [...own, ...[log, `${log}.1`, `${log}.1.new`].flatMap((path) => [path, inRealFolder(path)])]
+    : own;
+}
+
+/** As it is called where links are followed on the way to it. */
+function inRealFolder(path: string): string {
+  return join(realpathSync(dirname(path)), basename(path));
 }
 
 function notReloaded(error: unknown): Notice {

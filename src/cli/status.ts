@@ -1,3 +1,4 @@
+import { realpathSync } from 'node:fs';
 import { type DrainState, type KeeperState, knownKeepers, type WorkerState } from '../keeper/state.js';
 import { isAlive } from '../keeper/tree.js';
 import { formatDuration } from '../model/duration.js';
@@ -44,7 +45,20 @@ function describe(state: KeeperState): string {
 function describeCommand(state: KeeperState): readonly string[] {
   const given = state.command.join(' ');
   const runs = otherCommand(state);
-  return runs === undefined ? [`  ${given}`] : [`  ${runs.join(' ')}`, `  the keeper was given: ${given}`];
+  const own =
+    runs === undefined ? [`  ${given}`] : [`  ${runs.join(' ')}`, `  the keeper was given: ${given}`];
+  const folder = otherFolder(state);
+  return folder === undefined ? own : [...own, `  in ${folder}; ${state.directory} is another folder now`];
+}
+
+/** The folder that it runs in, when that is not where the keeper's leads now: a link that has been changed since. */
+function otherFolder({ directory, program }: KeeperState): string | undefined {
+  if (program === undefined) return undefined;
+  try {
+    return realpathSync(directory) === program.directory ? undefined : program.directory;
+  } catch {
+    return program.directory; // ENOENT, EACCES: it is elsewhere, or gone
+  }
 }
 
 /** Keepers of former versions do not count them. */

@@ -18,7 +18,14 @@ import {
 } from './app-record.js';
 import { foreground } from './foreground.js';
 import { restoreOpenFilesLimit } from './inherited.js';
-import { changesOf, describeApp, describeReplaced, replaceLogged, whyNot } from './replace-app.js';
+import {
+  changesOf,
+  describeApp,
+  describeReplaced,
+  replaceLogged,
+  whyForeground,
+  whyNot,
+} from './replace-app.js';
 
 export interface UpFlags {
   readonly file: string;
@@ -65,10 +72,12 @@ interface Given {
 
 /** Starts or replaces one app, unless it runs as the file has it. Gives whether it serves, and says so. */
 async function bringUp(app: App, given: Given): Promise<boolean> {
-  return exclusively(app.name, given.waitMs, async () => {
+  return exclusively(app.name, given, async () => {
     const running = runningApp(app.name, given.file);
     if (running === undefined) return begin(app, given);
     const changed = changesOf(app, running);
+    const refusal = changed === undefined ? undefined : whyForeground(running);
+    if (refusal !== undefined) return failed(app.name, `has changed, and ${refusal}`);
     if (changed !== undefined) return replace(app, running, changed, given);
     const arrival = await untilServing(app.name, running.keeper, given.waitMs);
     if (arrival.how === 'serving') return told(`${app.name}: unchanged, ${describeApp(arrival.state)}`);

@@ -208,7 +208,15 @@ export class Generation {
   }
 
   async #add(policy: Policy, isStandby: boolean): Promise<void> {
-    await this.#newSlot(policy, isStandby).begin();
+    const slot = this.#newSlot(policy, isStandby);
+    try {
+      await slot.begin();
+    } catch (error) {
+      // There is nothing in it that could end.
+      slot.forget();
+      this.#slots.splice(this.#slots.indexOf(slot), 1);
+      throw error;
+    }
   }
 
   #newSlot(policy: Policy, isStandby: boolean): Slot {

@@ -73,6 +73,8 @@ export class Generations {
   #drain: OldDrain | undefined;
   /** A worker is being started, or a candidate's sockets are being made. */
   #starting = false;
+  /** Until a worker that could not be started is tried again. */
+  #addAgain: NodeJS.Timeout | undefined;
   #exitCode = 0;
   #isEnded = false;
   /** What the former generation ran, if that was another program. */
@@ -212,7 +214,7 @@ export class Generations {
     this.#addWorkers(this.#active);
     // The reload that was to make them fewer has been lost, or the options say so now.
     if (this.#active.slots.length > this.#workers) void this.reload({ again: true });
-    if (this.#probation.isFailed && !this.#host.isPaused()) this.#goBack();
+    this.#goBackIfDue();
   }
 
   /** Whether the active generation is what was gone back to. */
@@ -278,13 +280,31 @@ export class Generations {
     if (generation !== this.#active) return;
     if (this.#turnover.stage === 'starting' && this.#candidate === undefined) this.#fail(endedHow(end));
     this.#probation.died(this.#nowMs);
-    // In a pause it is gone back from at the end of that.
-    if (this.#probation.isFailed && !this.#host.isPaused()) this.#goBack();
+    this.#goBackIfDue();
+  }
+
+  /** In a pause it is gone back from at the end of that, and in a reload, which may bring a good one, when that fails. */
+  #goBackIfDue(): void {
+    if (!this.#probation.isFailed || this.#host.isPaused() || this.#waiting.length > 0) return;
+    switch (this.#turnover.stage) {
+      case 'steady':
+      case 'draining':
+      case 'parked':
+      case 'retiring':
+        this.#goBack();
+        return;
+      default:
+    }
   }
 
   /** The server wants an address that somebody else has. */
   taken(address: string, by: Stranger | undefined): void {
     this.#taken.set(address, `${address} is taken by ${describeStranger(by)}`);
+  }
+
+  /** It has got it. */
+  got(address: string): void {
+    this.#taken.delete(address);
   }
 
   #goBack(): void {
@@ -312,7 +332,9 @@ export class Generations {
     // Not at once: a stop has a paused server go on too, and nothing is to be started for that.
     queueMicrotask(() => {
       if (this.#turnover.stage === 'stopping' || this.#host.isPaused()) return;
-      if (this.#probation.isFailed) this.#goBack();
+      if (this.#waiting.length > 0) this.#request();
+      if (this.#releasing !== undefined) this.#releaseInTime();
+      this.#goBackIfDue();
       this.changed(this.#candidate ?? this.#active);
     });
   }
@@ -333,6 +355,8 @@ export class Generations {
 
   /** A reload that goes on comes to its end first, but for a generation that is only kept for a way back. */
   #releaseInTime(): void {
+    // What is paused is not to be ended.
+    if (this.#host.isPaused()) return;
     if (this.#turnover.stage === 'parked') this.#dispatch({ type: 'park-over' });
     else if (this.#turnover.stage === 'steady') this.#dispatch({ type: 'release-requested' });
     // Of a restart that could not start anything nothing runs any more.
@@ -366,6 +390,8 @@ export class Generations {
   stop(signal?: NodeJS.Signals, delivered = false): void {
     const again = this.#turnover.stage === 'stopping';
     this.#dispatch({ type: 'stop-requested' });
+    // Those that waited for a resume.
+    this.#perform({ type: 'turn-away' });
     this.#answerRelease({ ok: false, goesOn: false, why: KEEPER_STOPS });
     // Those that a reload is stopping already must not be killed for it.
     for (const generation of this.all())
@@ -418,6 +444,7 @@ export class Generations {
     for (const { settle } of [...this.#asked, ...this.#waiting]) settle(left);
     this.#answerRelease(left);
     clearInterval(this.#renewals);
+    clearTimeout(this.#addAgain);
     this.#ready.end();
     this.#drain?.stop();
     this.#parkTimer?.clear();
@@ -425,6 +452,8 @@ export class Generations {
   }
 
   #request(): void {
+    // What is paused is not to be ended, nor anything to be started: it waits for the resume.
+    if (this.#host.isPaused()) return;
     const dead = this.#active.slots.every(({ phase }) => phase === 'backing-off' || phase === 'ended');
     const overlap = this.#policy.overlap && !this.#waiting.some(({ options }) => options.restart);
     this.#dispatch({ type: 'requested', overlap, dead });
@@ -553,9 +582,9 @@ export class Generations {
   }
 
   #noteFormer(former: Generation, next: Generation): void {
-    const isBack = this.#formerProgram !== undefined && isSameProgram(this.#formerProgram, next.program);
+    const isBack = this.#asked.some(({ options }) => options.program) || this.#staysBack;
     if (!isSameProgram(former.program, next.program)) this.#formerProgram = former.program;
-    this.#isGoneBack = isBack || this.#staysBack;
+    this.#isGoneBack = isBack;
     // What was gone back to is not exchanged for what failed.
     if (isBack) this.#probation.end();
     else this.#probation.begin();
@@ -587,12 +616,19 @@ export class Generations {
     const isEnough = slots.length === 0 || (isFull && !wantsStandby);
     if (isEnough || this.#starting || !slots.every((slot) => this.#serves(generation, slot))) return;
     this.#starting = true;
-    (isFull ? generation.addStandby() : generation.addWorker())
-      .catch((error: unknown) => this.#host.say({ type: 'warning', text: errorText(error) }))
-      .finally(() => {
-        this.#starting = false;
-        if (this.#turnover.stage !== 'stopping') this.#addWorkers(generation);
+    const added = isFull ? generation.addStandby() : generation.addWorker();
+    added
+      .then(() => this.#addMore(generation))
+      .catch((error: unknown) => {
+        this.#host.say({ type: 'warning', text: `${errorText(error)}; it is tried again` });
+        this.#addAgain = setTimeout(() => this.#addMore(generation), ADD_AGAIN_MS);
+        this.#addAgain.unref();
       });
+  }
+
+  #addMore(generation: Generation): void {
+    this.#starting = false;
+    if (this.#turnover.stage !== 'stopping') this.#addWorkers(generation);
   }
 
   #listens(generation: Generation): boolean {
@@ -736,6 +772,7 @@ export class Generations {
     else this.#host.say({ type: 'reload-failed', why: result.why, goesOn: result.goesOn, tookMs });
     for (const { settle } of this.#asked) settle(result);
     this.#asked = [];
+    if (!result.ok) queueMicrotask(() => this.#goBackIfDue());
   }
 
   #answerRelease(failure?: ReloadOutcome): void {
@@ -762,6 +799,8 @@ export class Generations {
 }
 
 const RENEWAL_LOOK_MS = 5_000;
+/** How long after a worker could not be started at all that is tried again. */
+const ADD_AGAIN_MS = 10_000;
 /** How long a new generation has taken no further address when it counts as having them all. */
 const SETTLED_MS = 1_000;
 const LEFT = 'another keeper has taken over meanwhile';

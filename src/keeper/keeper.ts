@@ -25,7 +25,7 @@ import { findProgram, type HandedSocket, handOver } from './hand-over.js';
 import { describeHeld, type HeldSocket, isServed, queueLength, turnAwayClients } from './held.js';
 import { type HeldFile, Holder } from './holder.js';
 import type { Phase, Policy } from './lifecycle.js';
-import { bindAll, inheritedInodes, inheritedSockets, removeSocketFile } from './listen.js';
+import { bindAll, inheritedInodes, inheritedSockets, removeSocketFile, tryAll } from './listen.js';
 import { LogFile } from './log-file.js';
 import { Monitor } from './monitor.js';
 import type { Notice } from './notices.js';
@@ -62,6 +62,7 @@ import {
   checkName,
   type KeeperState,
   lockName,
+  readState,
   removeFiles,
   type StateFiles,
   stateFiles,
@@ -71,6 +72,7 @@ import { type Caller, trappedCalls } from './trap.js';
 import { Traps, waitingCalls, waitingThreads } from './traps.js';
 import {
   currentHolders,
+  isAlive,
   type ProcessId,
   STANDBY_VARIABLE,
   signalProcess,
@@ -315,8 +317,15 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       throw new HoldfastError('ERR_HOLDFAST_CONTROL', text);
     }
     this.#isPaused = true;
+    this.#generations.paused();
     // Whoever comes after us is to know: nothing else tells it that no start may happen.
     this.#flush();
+    this.#holdStill();
+    this.#say({ type: 'paused' });
+    this.#stateChanged();
+  }
+
+  #holdStill(): void {
     for (let tries = 0; tries < PAUSE_TRIES; tries++) {
       const trees = this.#generations.all().flatMap((generation) => generation.treesThatStay());
       const running = trees.flatMap((tree) => tree.members().filter(({ state }) => state !== 'T'));
@@ -324,9 +333,6 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       // What one has forked meanwhile is found by the next look.
       for (const one of running) signalProcess(one, 'SIGSTOP');
     }
-    this.#generations.paused();
-    this.#say({ type: 'paused' });
-    this.#stateChanged();
   }
 
   /** Lets it go on. */
@@ -591,9 +597,18 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   async #replaceFormer(): Promise<void> {
     this.#lock = tryLock(this.#files.lock);
     if (this.#lock !== undefined) return;
+    const former = readState(this.#files.state);
+    if (former !== undefined && !isAlive(former)) {
+      this.#lock = await lockName(this.name, this.#files);
+      return;
+    }
     // As long as that one is there, nothing has been lost.
     const recovery = this.#mayCopy ? readRecovery(this.#files.state) : undefined;
     if (recovery !== undefined) await onceOpen(() => checkHolder(recovery, this.#files.state));
+    if (former !== undefined && !isReleased(former.reload)) {
+      const held = former.sockets.map(({ address }) => address);
+      tryAll(this.#options.listen ?? [], held);
+    }
     await askKeeper(this.#files.control, 'POST', '/leave');
     const until = performance.now() + LEAVES_MS;
     while (this.#lock === undefined && performance.now() < until) {
@@ -720,7 +735,11 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#flush();
     for (const holder of estate.holders) signalProcess(holder, 'SIGKILL');
     this.#say({ type: 'adopted', pids, addresses, binds });
-    if (this.#isPaused) this.#say({ type: 'paused' });
+    if (this.#isPaused) {
+      // The former keeper may have had no time to stop all of them.
+      this.#holdStill();
+      this.#say({ type: 'paused' });
+    }
     // What is released begins anew with the take.
     if (active.workers.length === 0 || isReleased(recovery.stage)) return;
     const { stage, command, directory } = recovery;
@@ -733,7 +752,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       notifiers.length === 0 && recovery.origin === undefined && this.#running !== undefined;
     // Without their notifier the workers could bind nothing any more.
     if (isStrangers || !(restart || !binds || isOther || isMore)) return;
-    const options = { restart, newAddresses: isOther || isMore };
+    const options = { restart, newAddresses: isOther || isMore, again: !isOther };
     if (this.#isPaused) this.once('resumed', () => this.#reloadSoon(options));
     else this.#reloadSoon(options);
   }
@@ -938,6 +957,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #say(notice: Notice): void {
     this.#tellStart();
     if (notice.type === 'taken') this.#generations.taken(notice.address, notice.by);
+    if (notice.type === 'held' || notice.type === 'served-again') this.#generations.got(notice.address);
     this.#monitor.hear(notice);
     this.#serviceManager.heard(notice);
     try {

@@ -36,7 +36,7 @@ export async function bindListened(
   held: HeldSockets,
   groups: ReusePortGroups,
 ): Promise<HandedSocket> {
-  const request = hasIpv6() ? parseListen(text) : withoutIpv6(parseListen(text));
+  const request = requestOf(text);
   const kept = keptFromBefore(request, held);
   if (kept !== undefined) {
     kept.listened = true;
@@ -52,6 +52,10 @@ export async function bindListened(
   return { request, held: socket, inherited: false };
 }
 
+function requestOf(text: string): ListenRequest {
+  return hasIpv6() ? parseListen(text) : withoutIpv6(parseListen(text));
+}
+
 /** All of them in order, or none: what was bound before one failed is closed with the others by the keeper. */
 export async function bindAll(
   texts: readonly string[],
@@ -65,6 +69,19 @@ export async function bindAll(
   } catch (error) {
     for (const one of handed) removeSocketFile(one);
     throw error;
+  }
+}
+
+/**
+ * Looks whether the addresses can be bound, and keeps none of them. `held`: those that a former keeper will leave to us.
+ *
+ * @throws {HoldfastError} as `bindAll`.
+ */
+export function tryAll(texts: readonly string[], held: readonly string[]): void {
+  for (const text of texts) {
+    const request = requestOf(text);
+    if (request.address.family === 'unix' || held.includes(formatAddress(request.address))) continue;
+    close(openAt(request));
   }
 }
 

@@ -7,15 +7,20 @@ import {
   openSync,
   read,
   readSync,
+  realpathSync,
   renameSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { errorText, HoldfastError } from '../errors.js';
+import { duplicateTo } from '../kernel/fd.js';
 import type { Fd } from '../kernel/libc.js';
+import { type Credentials, withCredentials } from '../kernel/process.js';
+import { ownIdentity } from './options.js';
 
 const LOOK_EVERY_MS = 500;
 /** After it could not be moved away: each try copies all of it. */
@@ -30,8 +35,8 @@ export interface LogFileOptions {
   readonly path: string;
   /** From where on the content becomes that of FILE.1. */
   readonly maxBytes: number;
-  /** Whom a new file is to belong to: the server may open its own output by name (/dev/stdout). */
-  readonly owner: { readonly uid: number; readonly gid: number } | undefined;
+  /** Whom a new file is to belong to, if not us: the server may open its own output by name (/dev/stdout). */
+  readonly owner: Credentials | undefined;
   /** Told that it cannot be kept short, once until it can again. */
   readonly warn: (text: string) => void;
 }
@@ -59,6 +64,16 @@ function openLog({ path, owner }: LogFileOptions): Opened {
   }
 }
 
+/** Whether nobody but root can put another file or folder in the place of any part of the path. */
+function isClosedToOthers(path: string): boolean {
+  const folders = (at: string): readonly string[] => (at === '/' ? ['/'] : [at, ...folders(dirname(at))]);
+  const all = new Set([...folders(dirname(path)), ...folders(realpathSync(dirname(path)))]);
+  return [...all].every((folder) => {
+    const { uid, mode } = statSync(folder);
+    return uid === 0 && (mode & 0o022) === 0;
+  });
+}
+
 function closeLog({ fd, own }: Opened): void {
   closeSync(own);
   closeSync(fd);
@@ -70,7 +85,7 @@ function closeLog({ fd, own }: Opened): void {
  */
 export class LogFile {
   readonly #options: LogFileOptions;
-  #opened: Opened;
+  readonly #opened: Opened;
   #looks: NodeJS.Timeout | undefined;
   #work: Promise<void> | undefined;
   /** When it could last not be moved away, ms of `performance.now()`. */
@@ -98,16 +113,27 @@ export class LogFile {
   followName(): void {
     // It is being moved by ourselves, and stays the same.
     if (this.#work !== undefined) return;
-    const found = statSync(this.path, { throwIfNoEntry: false });
-    const { ino, dev } = fstatSync(this.#opened.own);
-    if (found?.ino === ino && found.dev === dev) return;
     try {
-      const former = this.#opened;
-      this.#opened = openLog(this.#options);
-      closeLog(former);
+      if (this.#hasName()) return;
+      const { owner } = this.#options;
+      // Whoever may rename files in there must not have us open, as root, what he names so.
+      const next =
+        owner === undefined || isClosedToOthers(this.path)
+          ? openLog(this.#options)
+          : withCredentials(owner, ownIdentity(), () => openLog({ ...this.#options, owner: undefined }));
+      // The numbers stay: a start that is on its way has them.
+      for (const which of ['fd', 'own'] as const) duplicateTo(next[which], this.#opened[which]);
+      closeLog(next);
     } catch (error) {
       this.#options.warn(errorText(error));
     }
+  }
+
+  /** Whether the file still has its name. */
+  #hasName(): boolean {
+    const found = statSync(this.path, { throwIfNoEntry: false });
+    const { ino, dev } = fstatSync(this.#opened.own);
+    return found?.ino === ino && found.dev === dev;
   }
 
   /** From now on sees to its length. */
@@ -125,6 +151,8 @@ export class LogFile {
   #look(): void {
     if (this.#work !== undefined || fstatSync(this.#opened.own).size <= this.#options.maxBytes) return;
     if (this.#failedMs !== undefined && performance.now() - this.#failedMs < RETRY_MS) return;
+    // Another program has moved it, perhaps to FILE.1.
+    if (!this.#hasName()) return;
     this.#work = this.#moveAway()
       .then(
         () => {

@@ -18,7 +18,7 @@ import { KEEPER_NAME } from '../model/keeper-name.js';
 import type { Phase, WorkerEnd } from './lifecycle.js';
 import type { Program } from './program.js';
 import { encodeBigint, type Recovery } from './recovery.js';
-import { isAlive } from './tree.js';
+import { isAtWork } from './tree.js';
 import type { Stage } from './turnover.js';
 
 /** What a keeper writes down of itself, for `status` and for other keepers. */
@@ -181,6 +181,7 @@ export function stateFiles(name: string): StateFiles {
 
 /** How long we wait for what a killed keeper was starting: forked, it has the lock until it begins its program. */
 const LEFT_LOCK_MS = 5_000;
+const UNKNOWN_LOCK_MS = 1_000;
 const LEFT_LOCK_LOOK_MS = 2;
 
 /**
@@ -189,13 +190,15 @@ const LEFT_LOCK_LOOK_MS = 2;
  * @throws {HoldfastError} ERR_HOLDFAST_NAME_TAKEN
  */
 export async function lockName(name: string, files: StateFiles): Promise<Fd> {
-  const until = performance.now() + LEFT_LOCK_MS;
+  const since = performance.now();
   for (;;) {
     const lock = tryLock(files.lock);
     if (lock !== undefined) return lock;
     const other = readState(files.state);
-    const isLeft = other !== undefined && !isAlive(other);
-    if (!isLeft || performance.now() > until) throw nameTaken(name, other, isLeft);
+    const isLeft = other !== undefined && !isAtWork(other);
+    // One that has written nothing yet may be about to, or have been killed before that.
+    const patienceMs = other === undefined ? UNKNOWN_LOCK_MS : isLeft ? LEFT_LOCK_MS : 0;
+    if (performance.now() - since >= patienceMs) throw nameTaken(name, other, isLeft);
     await sleep(LEFT_LOCK_LOOK_MS);
   }
 }

@@ -5,6 +5,7 @@ import {
   allProcesses,
   childrenOf,
   fdsOfSocket,
+  linkOrGone,
   openFiles,
   type ProcessStat,
   processStat,
@@ -123,7 +124,7 @@ export class WorkerTree {
     children: (pid: number) => readonly ProcessStat[],
   ): ProcessStat[] {
     if (orphans === undefined)
-      return children(process.pid).filter((stat) => this.#isOurs(stat, !stat.hasBegunProgram));
+      return children(process.pid).filter((stat) => this.#isOurs(stat, isFork(stat)));
     const started = childrenOf(process.pid, [this.#spawnerThread]) ?? [];
     return [
       ...statsOf(started).filter((stat) => this.#isOurs(stat, true)),
@@ -196,6 +197,11 @@ export class WorkerTree {
     if (seccompFilters(stat.pid) > this.#ownFilters) return true;
     return this.#ownsOrphans && !this.#before.has(stat.pid) && !ownProcesses.has(stat.pid);
   }
+}
+
+/** Whether a child is a copy of this process that has not begun its program yet. */
+function isFork({ pid, hasBegunProgram }: ProcessStat): boolean {
+  return !hasBegunProgram && linkOrGone(`/proc/${pid}/exe`) === linkOrGone('/proc/self/exe');
 }
 
 /** Sends a signal to exactly this process; false when it has ended or may not be signalled. */
