@@ -171,6 +171,23 @@ test('two up at once start an app once, and both find it serving; so with a chan
   expect((await apps.ask('down')).stdout).toBe('one: stopped\n');
 });
 
+test('down beside an up that replaces: each does its own, one after the other', async () => {
+  const port = await freePort();
+  const yaml = (who: string): string =>
+    `apps: { one: { command: ${process.execPath} server.cjs, env: { PORT: ${port}, WHO: ${who} } } }`;
+  const apps = newApps(yaml('old'));
+  apps.write('server.cjs', SERVER);
+  expect((await apps.ask('up')).code).toBe(0);
+  apps.write('holdfast.yaml', yaml('new'));
+  const both = await Promise.all([apps.ask('up'), apps.ask('down')]);
+  expect(both.map(({ code, stderr }) => ({ code, stderr }))).toEqual([
+    { code: 0, stderr: '' },
+    { code: 0, stderr: '' },
+  ]);
+  expect((await apps.ask('down')).code).toBe(0);
+  expect(apps.stateFiles().filter((file) => !file.endsWith('.log'))).toEqual([]);
+});
+
 test('of an app whose keeper was killed down and reload say so, and up takes it over', async () => {
   const [first = 0, second = 0] = await freePorts(2);
   const app = (port: number): string => `{ command: ${process.execPath} server.cjs, env: { PORT: ${port} } }`;

@@ -10,6 +10,7 @@ import { startLoad } from '../support/load.js';
 import { testNeeding } from '../support/needing.js';
 import { freePort } from '../support/ports.js';
 import { descendantsOf, isAlive, isHolder, listeners } from '../support/proc.js';
+import { start } from '../support/process.js';
 import { goHttp, javaHttp, nginx, nodeHttp, pythonHttp, staticHttp, trap } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
@@ -304,32 +305,33 @@ test('a reload that a kill interrupted is forgotten: the candidate ends, the old
   await expectOneSocket(keeper);
 });
 
-testNeeding('python3')(
-  'so is one whose candidate was on its way into its program, of which nobody knows anything',
-  async () => {
-    const port = await freePort();
-    const { command, hold } = heldBackCommand(nodeHttp.command(port));
-    const first = startKeeper(command);
-    await first.holding();
-    const worker = first.worker();
-    const { isMet, letGo } = await hold();
-    void first.ask('reload', 'app');
-    await isMet();
-    const [candidate = 0, ...others] = descendantsOf(first.process.pid).filter(
-      (pid) => pid !== worker && !isHolder(pid),
-    );
-    expect(others).toEqual([]);
-    await killed(first);
-    // The lock of the name has been forked with it.
-    const keeper = successor(first, command);
-    letGo();
-    await keeper.process.line(/took over/);
-    await until('its end', () => !isAlive(candidate));
-    expect(keeper.worker()).toBe(worker);
-    expect(await bodyOf(port)).toContain(`pid ${worker}`);
-    await expectOneSocket(keeper);
-  },
-);
+for (const flags of [[], ['--replace']])
+  testNeeding('python3')(
+    `so is one whose candidate was on its way into its program, of which nobody knows anything (run ${flags.join('')})`,
+    async () => {
+      const port = await freePort();
+      const { command, hold } = heldBackCommand(nodeHttp.command(port));
+      const first = startKeeper(command);
+      await first.holding();
+      const worker = first.worker();
+      const { isMet, letGo } = await hold();
+      void first.ask('reload', 'app');
+      await isMet();
+      const [candidate = 0, ...others] = descendantsOf(first.process.pid).filter(
+        (pid) => pid !== worker && !isHolder(pid),
+      );
+      expect(others).toEqual([]);
+      await killed(first);
+      // The lock of the name has been forked with it.
+      const keeper = successor(first, command, flags);
+      letGo();
+      await keeper.process.line(/took over/);
+      await until('its end', () => !isAlive(candidate));
+      expect(keeper.worker()).toBe(worker);
+      expect(await bodyOf(port)).toContain(`pid ${worker}`);
+      await expectOneSocket(keeper);
+    },
+  );
 
 test('so is one whose candidate shares the socket of the old server', async () => {
   const cwd = temporaryFolder();
@@ -443,6 +445,18 @@ test('run --replace with a further address of --listen reloads the server, which
   await keeper.process.line(/generation 2 has taken over/);
   await settled(keeper);
   for (const one of [port, further]) expect(await bodyOf(one)).toBe(`pid ${keeper.worker()}`);
+});
+
+test('run --replace with an address of --listen that somebody else has leaves everything as it was', async () => {
+  const [port, taken] = [await freePort(), await freePort()];
+  const other = start(nodeHttp.command(taken));
+  await other.listening(taken);
+  const first = startKeeper(nodeHttp.command(port));
+  await first.holding();
+  const keeper = successor(first, nodeHttp.command(port), ['--replace', '--listen', `${taken}`]);
+  expect(await keeper.process.end()).toEqual({ code: 2, signal: null });
+  expect(keeper.process.stderr).toContain('is taken by pid');
+  expect((await first.ask('reload', 'app')).exit.code).toBe(0);
 });
 
 testNeeding('cc')('run --replace is refused by a keeper that is stopping, which stops on', async () => {

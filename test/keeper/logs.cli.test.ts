@@ -1,11 +1,16 @@
 import {
   appendFileSync,
+  chmodSync,
+  chownSync,
+  existsSync,
   mkdirSync,
   readFileSync,
   renameSync,
   rmdirSync,
   statSync,
+  symlinkSync,
   truncateSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -177,6 +182,49 @@ test('a log file that cannot be opened is told before anything starts', async ()
     );
     expect(keeper.process.stdout).toBe('');
   }
+});
+
+testNeeding('root')(
+  'a user that renames its log gets no file of root opened, and its server goes on',
+  async () => {
+    const [folder, closed] = [temporaryFolder(), temporaryFolder()];
+    chmodSync(folder, 0o755);
+    chownSync(folder, 65534, 65534);
+    chmodSync(closed, 0o700);
+    const [log, secret] = [join(folder, 'server.log'), join(closed, 'secret')];
+    const { keeper } = await startWriter(['--log-file', log, '--user', 'nobody'], {}, log);
+    renameSync(log, `${log}.old`);
+    symlinkSync(secret, log);
+    const next = await keeper.crash();
+    await keeper.process.line(/--log-file .*: .*(EACCES|permission denied)/);
+    expect(existsSync(secret)).toBe(false);
+    await until('its output', () => textOf(`${log}.old`).includes(`begins ${next}\n`));
+    // A name that leads nowhere is no reason not to start either.
+    unlinkSync(log);
+    symlinkSync('server.log', log);
+    const last = await keeper.crash();
+    await until('its output', () => textOf(`${log}.old`).includes(`begins ${last}\n`));
+    // What is to be had as that user is had.
+    unlinkSync(log);
+    const own = await keeper.crash();
+    await until('its output', () => textOf(log).includes(`begins ${own}\n`));
+    expect(statSync(log).uid).toBe(65534);
+  },
+);
+
+test('a file that another program has moved to PATH.1 is left alone there', async () => {
+  const log = join(temporaryFolder(), 'server.log');
+  const flags = ['--log-file', log, '--log-max-size', '1M'];
+  const { keeper } = await startWriter(flags, {}, log);
+  const first = keeper.worker();
+  renameSync(log, `${log}.1`);
+  appendFileSync(`${log}.1`, `${'y'.repeat(1_100_000)}\n`);
+  const before = ticksIn(textOf(`${log}.1`));
+  // Longer than until the next look at its size.
+  await until('more lines', () => ticksIn(textOf(`${log}.1`)) > before + 150);
+  const second = await reloaded(keeper);
+  await until('its output', () => textOf(log).includes(`begins ${second}\n`));
+  expect(textOf(`${log}.1`)).toContain(`begins ${first}\n`);
 });
 
 testNeeding('root')('with --user a new log file belongs to that user', async () => {

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -129,6 +129,90 @@ test('a release folder that a link names is gone back to after three deaths with
   }
   await reloaded(keeper);
   expect(await bodyOf(port)).toBe('better');
+  // From then on it is as before.
+  deploy('best', "response.end('best')");
+  expect((await keeper.ask('restart', 'app')).exit).toEqual({ code: 0, signal: null });
+  expect(await bodyOf(port)).toBe('best');
+});
+
+test('a reload that is on its way when the server dies too often is not undone by the way back', async () => {
+  const { folder, deploy } = releases(await freePort());
+  deploy('good', "response.end('good')");
+  const keeper = startRelease(folder);
+  await keeper.holding();
+  const dies = "setImmediate(() => process.exit(1)); response.end('bad')";
+  deploy('bad', dies);
+  await reloaded(keeper);
+  const port = Number(new URL(`http://${keeper.state().sockets[0]?.address}`).port);
+  for (let deaths = 0; deaths < 2; deaths++) {
+    await bodyOf(port).catch(() => undefined);
+    await keeper.process.line(/is served again/, { after: deaths });
+  }
+  const gate = join(folder, 'open');
+  const waits = `while (!require('node:fs').existsSync(${JSON.stringify(gate)})) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);`;
+  deploy('mended', "response.end('mended')", waits);
+  const reload = keeper.ask('reload', 'app');
+  await keeper.process.line(/starting generation 3/);
+  await bodyOf(port).catch(() => undefined);
+  await keeper.process.line(/is served again/, { after: 2 });
+  writeFileSync(gate, '');
+  expect((await reload).exit.code).toBe(0);
+  await settled(keeper);
+  expect(await bodyOf(port)).toBe('mended');
+  expect(keeper.process.lines(/going back/)).toEqual([]);
+});
+
+test('a release that waits for a reload waits for the resume too, and ends no paused server', async () => {
+  const port = await freePort();
+  const letGo = join(temporaryFolder(), 'let-go');
+  // The former one ends when it may.
+  const act = `process.on('SIGTERM', () => setInterval(() => {
+    if (require('node:fs').existsSync(${JSON.stringify(letGo)})) process.exit(); }, 10))`;
+  const keeper = startKeeper(nodeServer(port, 'listening', act), {
+    flags: ['--drain-quiet', '100ms', '--stop-timeout', '20s'],
+  });
+  await keeper.holding();
+  const first = keeper.worker();
+  const second = await reloaded(keeper);
+  await keeper.untilState('the stop of the former', ({ reload }) => reload === 'retiring');
+  const release = keeper.ask('release', 'app');
+  // Asked at one socket, they come one after the other.
+  await keeper.process.line(/generation 2 has taken over/);
+  await until('the release has been asked', async () => (await keeper.ask('status', 'app')).exit.code === 0);
+  expect((await keeper.ask('pause', 'app')).exit.code).toBe(0);
+  writeFileSync(letGo, '');
+  await until('the end of the former', () => !isAlive(first));
+  await keeper.untilState('no reload', ({ reload }) => reload === 'steady');
+  expect(isAlive(second)).toBe(true);
+  expect((await keeper.ask('resume', 'app')).exit.code).toBe(0);
+  expect((await release).exit.code).toBe(0);
+  expect(keeper.process.stderr).not.toMatch(/SIGKILL|killed/);
+  expect(listeners(port)).toEqual([]);
+});
+
+test('when the program is gone more workers and a restart are told, and the stop ends all the same', async () => {
+  const port = await freePort();
+  const program = join(temporaryFolder(), 'program');
+  const write = (): void => writeFileSync(program, '#!/bin/sh\nexec "$@"\n', { mode: 0o755 });
+  write();
+  const keeper = startKeeper([program, ...nodeHttp.command(port)]);
+  await keeper.holding();
+  unlinkSync(program);
+  expect((await keeper.ask('scale', 'app', '2')).exit.code).toBe(0);
+  await keeper.process.line(/there is no program .*; it is tried again/);
+  const restart = await keeper.ask('restart', 'app');
+  expect(restart.exit.code).toBe(1);
+  expect(restart.stderr).toMatch(
+    /the restart failed, nothing runs, and holdfast take tries it again: there is no program/,
+  );
+  write();
+  expect((await keeper.ask('take', 'app')).exit.code).toBe(0);
+  expect(await bodyOf(port)).toContain('pid ');
+  unlinkSync(program);
+  await keeper.ask('restart', 'app');
+  keeper.process.kill('SIGTERM');
+  await keeper.process.end();
+  expect(listeners(port)).toEqual([]);
 });
 
 test('another environment is gone back from, and by itself from one that dies of it', async () => {
@@ -480,14 +564,15 @@ function processState(pid: number): string | undefined {
 /** `current` in the folder, a link to the release that was deployed last. */
 function releases(port: number): {
   readonly folder: string;
-  readonly deploy: (name: string, act: string) => void;
+  /** `act`: what is done for each request. `first`: what comes before anything else. */
+  readonly deploy: (name: string, act: string, first?: string) => void;
 } {
   const folder = temporaryFolder();
   return {
     folder,
-    deploy: (name, act) => {
+    deploy: (name, act, first = '') => {
       mkdirSync(join(folder, name));
-      const code = `require('node:http').createServer((request, response) => { ${act}; }).listen(${port}, '127.0.0.1');`;
+      const code = `${first} require('node:http').createServer((request, response) => { ${act}; }).listen(${port}, '127.0.0.1');`;
       writeFileSync(join(folder, name, 'server.js'), code);
       symlinkSync(name, join(folder, 'next'));
       renameSync(join(folder, 'next'), join(folder, 'current'));
