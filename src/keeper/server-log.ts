@@ -42,6 +42,11 @@ export async function* readLog(
   try {
     let known = movedIn(path);
     let at = fstatSync(fd).size;
+    // Both of one moment: a move in between would be told twice.
+    for (let now = movedIn(path); now !== known; now = movedIn(path)) {
+      known = now;
+      at = fstatSync(fd).size;
+    }
     yield* lastLines(path, fd, at, { lines, bytes });
     // Between the move to FILE.1 and the new beginning lies a moment, so both are acted on one look later.
     for (let begins = false; follow; ) {
