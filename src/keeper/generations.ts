@@ -73,7 +73,8 @@ export class Generations {
   #drain: OldDrain | undefined;
   /** A worker is being started, or a candidate's sockets are being made. */
   #starting = false;
-  /** Until a worker that could not be started is tried again. */
+  /** Of that one a worker could not be started, and until when no further one is tried. */
+  #unable: Generation | undefined;
   #addAgain: NodeJS.Timeout | undefined;
   #exitCode = 0;
   #isEnded = false;
@@ -613,7 +614,7 @@ export class Generations {
     const isFull = slots.length >= this.#workers;
     // Standbys give what they were started for first when there is something to stand in for.
     const wantsStandby = generation === this.#active && standbys.length < this.#policy.standbys;
-    const isEnough = slots.length === 0 || (isFull && !wantsStandby);
+    const isEnough = slots.length === 0 || (isFull && !wantsStandby) || generation === this.#unable;
     if (isEnough || this.#starting || !slots.every((slot) => this.#serves(generation, slot))) return;
     this.#starting = true;
     const added = isFull ? generation.addStandby() : generation.addWorker();
@@ -621,7 +622,13 @@ export class Generations {
       .then(() => this.#addMore(generation))
       .catch((error: unknown) => {
         this.#host.say({ type: 'warning', text: `${errorText(error)}; it is tried again` });
-        this.#addAgain = setTimeout(() => this.#addMore(generation), ADD_AGAIN_MS);
+        this.#starting = false;
+        this.#unable = generation;
+        clearTimeout(this.#addAgain);
+        this.#addAgain = setTimeout(() => {
+          this.#unable = undefined;
+          this.#addMore(generation);
+        }, ADD_AGAIN_MS);
         this.#addAgain.unref();
       });
   }
