@@ -146,7 +146,16 @@ function rootAt(port: number): number {
       `nobody listens on port ${port}${isProcess ? `; if process ${port} is meant, write pid:${port}` : ''}`,
     );
   }
-  const keepers = knownKeepers().filter(({ sockets }) => sockets.some(({ inode }) => inodes.has(inode)));
+  const { holders, hiddenPids } = walkSockets(inodes);
+  const pids = new Set([...holders.values()].flat().map(({ pid }) => pid));
+  // One that was killed may have had no time to write down the socket, but the worker that has it.
+  const keepers = knownKeepers().filter(
+    ({ sockets, workers }) =>
+      sockets.some(({ inode }) => inodes.has(inode)) ||
+      workers.some(({ pid, startTime }) => {
+        return pid !== null && startTime !== null && pids.has(pid) && isAlive({ pid, startTime });
+      }),
+  );
   const keeper = keepers.find((known) => isAlive(known)) ?? keepers[0];
   if (keeper !== undefined && isAlive(keeper))
     throw cannot(`port ${port} is kept by holdfast already, as "${keeper.name}"`);
@@ -156,8 +165,6 @@ function rootAt(port: number): number {
       `port ${port} is kept as "${keeper.name}", whose keeper was killed; go on with it by ${again}`,
     );
   }
-  const { holders, hiddenPids } = walkSockets(inodes);
-  const pids = new Set([...holders.values()].flat().map(({ pid }) => pid));
   if (pids.has(1) && pids.size > 1) pids.delete(1);
   const roots = [...pids].filter((pid) => !ancestors(pid).some((parent) => pids.has(parent)));
   const [root] = roots;
