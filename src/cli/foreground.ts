@@ -53,8 +53,8 @@ export async function foreground(apps: readonly App[], options: ForegroundOption
   const running: Running[] = [];
   const output: Promise<void>[] = [];
   let exitCode = 0;
-  let isStopping = false;
   const stopping = new AbortController();
+  const isStopping = (): boolean => stopping.signal.aborted;
   const tell = (text: string): void => {
     process.stderr.write(`holdfast: ${text}\n`);
   };
@@ -66,7 +66,6 @@ export async function foreground(apps: readonly App[], options: ForegroundOption
     return keeper;
   };
   const stopAll = async (): Promise<void> => {
-    isStopping = true;
     stopping.abort();
     for (const one of [...running].reverse()) {
       endApp(one);
@@ -74,10 +73,10 @@ export async function foreground(apps: readonly App[], options: ForegroundOption
     }
   };
   const onSignal = (): void => {
-    if (isStopping) running.forEach(endApp);
+    if (isStopping()) running.forEach(endApp);
     else void stopAll();
   };
-  const reloads = new Reloads(running, options, { start, tell, isStopping: () => isStopping });
+  const reloads = new Reloads(running, options, { start, tell, isStopping });
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
   const hasTerminal = processStat('self')?.terminal !== 0;
@@ -98,10 +97,10 @@ export async function foreground(apps: readonly App[], options: ForegroundOption
   };
   const ends: Promise<void>[] = [];
   for (const app of apps) {
-    if (isStopping) break;
+    if (isStopping()) break;
     const how = { waitMs: options.waitMs, signal: stopping.signal };
     const begun = await exclusively(app.name, how, () => begin(app)).catch(async (error: unknown) => {
-      if (isStopping) return undefined;
+      if (isStopping()) return undefined;
       await stopAll();
       throw error;
     });
@@ -113,13 +112,13 @@ export async function foreground(apps: readonly App[], options: ForegroundOption
       ended(one).then(async (code) => {
         removeRecord(one.record);
         if (code !== 0 && exitCode === 0) exitCode = code;
-        if (code !== 0 && !isStopping) void stopAll();
+        if (code !== 0 && !isStopping()) void stopAll();
         // What a keeper that was killed leaves behind may have the pipes for long.
         await Promise.race([Promise.all(output), sleep(LAST_WORDS_MS)]);
       }),
     );
     // A signal that came while it was started has not reached it.
-    if (isStopping) endApp(one);
+    if (isStopping()) endApp(one);
   }
   reloads.begin();
   await Promise.all(ends);

@@ -4,6 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import { addressErrorIn, errorCode, errorText, HoldfastError } from '../errors.js';
 import { Keeper, type ProcessDuties } from '../keeper/keeper.js';
 import type { RestartPolicy } from '../keeper/lifecycle.js';
+import { logFiles } from '../keeper/log-file.js';
 import type { Notice } from '../keeper/notices.js';
 import type { KeepOptions } from '../keeper/options.js';
 import type { ServerTarget } from '../keeper/running-server.js';
@@ -133,10 +134,7 @@ function outputFiles(keeper: Keeper): readonly string[] {
   const files = openFiles('self').filter(({ fd }) => fd === process.stdout.fd || fd === process.stderr.fd);
   const own = files.map(({ target }) => target);
   const { log } = keeper.status();
-  // Its content is moved to the second by way of the third.
-  return log
-    ? [...own, ...[log, `${log}.1`, `${log}.1.new`].flatMap((path) => [path, inRealFolder(path)])]
-    : own;
+  return log ? [...own, ...logFiles(log).flatMap((path) => [path, inRealFolder(path)])] : own;
 }
 
 /** As it is called where links are followed on the way to it. */

@@ -617,25 +617,24 @@ export class Generations {
     const isEnough = slots.length === 0 || (isFull && !wantsStandby) || generation === this.#unable;
     if (isEnough || this.#starting || !slots.every((slot) => this.#serves(generation, slot))) return;
     this.#starting = true;
-    const added = isFull ? generation.addStandby() : generation.addWorker();
-    added
-      .then(() => this.#addMore(generation))
+    const addMore = (): void => {
+      if (this.#turnover.stage !== 'stopping') this.#addWorkers(generation);
+    };
+    (isFull ? generation.addStandby() : generation.addWorker())
       .catch((error: unknown) => {
         this.#host.say({ type: 'warning', text: `${errorText(error)}; it is tried again` });
-        this.#starting = false;
         this.#unable = generation;
         clearTimeout(this.#addAgain);
         this.#addAgain = setTimeout(() => {
           this.#unable = undefined;
-          this.#addMore(generation);
+          addMore();
         }, ADD_AGAIN_MS);
         this.#addAgain.unref();
+      })
+      .finally(() => {
+        this.#starting = false;
+        addMore();
       });
-  }
-
-  #addMore(generation: Generation): void {
-    this.#starting = false;
-    if (this.#turnover.stage !== 'stopping') this.#addWorkers(generation);
   }
 
   #listens(generation: Generation): boolean {

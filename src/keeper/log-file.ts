@@ -41,6 +41,11 @@ export interface LogFileOptions {
   readonly warn: (text: string) => void;
 }
 
+/** The files that a log takes: itself, what its content is moved to, and that while it is being copied. */
+export function logFiles(path: string): readonly [own: string, moved: string, copied: string] {
+  return [path, `${path}.1`, `${path}.1.new`];
+}
+
 /** A log that is open. */
 interface Opened {
   readonly fd: Fd;
@@ -171,13 +176,13 @@ export class LogFile {
 
   /** Copies the content to FILE.1 and begins anew. The file stays the same, since servers have it open. */
   async #moveAway(): Promise<void> {
-    const temporary = `${this.path}.1.new`;
+    const [, moved, temporary] = logFiles(this.path);
     // Of a keeper that was killed at this.
     rmSync(temporary, { force: true });
     const copy = await open(temporary, 'wx', 0o600);
     try {
       const at = await this.#copyMost(copy);
-      renameSync(temporary, `${this.path}.1`);
+      renameSync(temporary, moved);
       this.#copyRest(copy.fd, at);
       // What a server writes after the last read and before this is lost: some microseconds.
       ftruncateSync(this.#opened.own, 0);
