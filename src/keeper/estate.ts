@@ -3,12 +3,13 @@ import { close } from '../kernel/fd.js';
 import type { Fd } from '../kernel/libc.js';
 import { copyFdFrom } from '../kernel/pidfd.js';
 import { allProcesses } from '../kernel/procfs.js';
-import { isListening, localAddress, socketInode } from '../kernel/socket.js';
+import { isListening, localAddress, reusesPort, socketInode } from '../kernel/socket.js';
 import { placeOf } from './child-socket.js';
 import { closedByYama } from './closed-process.js';
 import { type FoundHolder, findHolders } from './holder.js';
-import type { Recovery, SavedGeneration, SavedNotifier, SavedSocket, SavedWorker } from './recovery.js';
-import { fdsOrUnknown, isAlive, type ProcessId, signalProcess, workerMarkOf } from './tree.js';
+import type { Recovery, SavedNotifier, SavedSocket, SavedWorker } from './recovery.js';
+import { listenersOrNone } from './strangers.js';
+import { fdsOrUnknown, isAlive, type ProcessId, signalProcess, socketsOf, workerMarkOf } from './tree.js';
 import { isReleased } from './turnover.js';
 
 /** What a former keeper has left: fds of ours to its sockets and notifiers, and which processes are its workers. */
@@ -48,24 +49,30 @@ export function openEstate(
   const notifiers = copyNotifiers(recovery, holders, fromHolders);
   const refusing = new Set(fromHolders.refusing);
   const marked = markedProcesses();
+  const strays = straysOf(recovery, marked);
   const sockets = new Map<number, Fd>();
   const savedSockets = new Set(recovery.generations.flatMap((one) => one.sockets.map(({ inode }) => inode)));
-  const generations = recovery.generations.map((generation) =>
-    generation.active ? withUnsaved(generation, holders, savedSockets, fromHolders) : generation,
-  );
-  for (const { active, sockets: saved, workers } of generations) {
+  const generations = recovery.generations.map((generation) => {
+    if (!generation.active) return generation;
+    const held = givenUnsaved(holders, savedSockets, fromHolders);
+    const known = new Set([...savedSockets, ...held.map(({ inode }) => inode)]);
+    const workers = [...generation.workers, ...strays.map(strayWorker)];
+    const learned = learnedUnsaved(workers, marked, known, new Copier(copy));
+    return { ...generation, sockets: [...generation.sockets, ...held, ...learned] };
+  });
+  for (const { active, sockets: saved, workers: own } of generations) {
+    const workers = active ? [...own, ...strays.map(strayWorker)] : own;
     for (const { inode, confirmed } of saved) {
       if (sockets.has(inode)) continue;
       const copier = new Copier(copy);
-      const own = copyFromHolder(inode, holders, copier) ?? copyFromWorkers(inode, workers, marked, copier);
-      if (own !== undefined) sockets.set(inode, own);
+      const fd = copyFromHolder(inode, holders, copier) ?? copyFromWorkers(inode, workers, marked, copier);
+      if (fd !== undefined) sockets.set(inode, fd);
       // One that drains needs no keeper to go on. One that is not confirmed may be a probe, and no holder has it.
       const isNeeded = active && confirmed && !offered.has(inode);
-      if (own === undefined && isNeeded) for (const pid of copier.refusing) refusing.add(pid);
+      if (fd === undefined && isNeeded) for (const pid of copier.refusing) refusing.add(pid);
     }
   }
   const known = generations.flatMap(({ workers }) => workers);
-  const strays = straysOf(recovery.keeper, known, marked);
   const lives = strays.length > 0 || known.some(({ root }) => root !== null && isAlive(root));
   // Where no server lives, nobody is helped by sockets that nobody can have: it starts with new ones.
   if (lives && refusing.size > 0) {
@@ -164,15 +171,14 @@ function copyNotifiers(
   });
 }
 
-/** With sockets that a holder was given, and that the keeper had no time to write down. */
-function withUnsaved(
-  generation: SavedGeneration,
+/** Sockets that a holder was given, and that the keeper had no time to write down. */
+function givenUnsaved(
   holders: readonly FoundHolder[],
   saved: ReadonlySet<number>,
   copier: Copier,
-): SavedGeneration {
+): readonly SavedSocket[] {
   const known = new Set(saved);
-  const unsaved = holders.flatMap(({ pid, sockets }) =>
+  return holders.flatMap(({ pid, sockets }) =>
     [...sockets].flatMap(([inode, fd]) => {
       const copy = known.has(inode) ? undefined : checked(copier.tryCopy(pid, fd), inode);
       if (copy === undefined) return [];
@@ -185,7 +191,34 @@ function withUnsaved(
       }
     }),
   );
-  return { ...generation, sockets: [...generation.sockets, ...unsaved] };
+}
+
+/** Sockets whose listen the keeper has answered, and that no holder has yet: it has set SO_REUSEPORT before. */
+function learnedUnsaved(
+  workers: readonly SavedWorker[],
+  marked: readonly MarkedProcess[],
+  saved: ReadonlySet<number>,
+  copier: Copier,
+): readonly SavedSocket[] {
+  const listening = new Set(listenersOrNone().map(({ inode }) => inode));
+  const learned = new Map<number, SavedSocket>();
+  for (const worker of workers) {
+    for (const { pid } of processesOf([worker], marked)) {
+      for (const inode of socketsOf(pid)) {
+        if (!listening.has(inode) || saved.has(inode) || learned.has(inode)) continue;
+        const copy = copyFromProcess(inode, pid, copier);
+        if (copy === undefined) continue;
+        try {
+          const told = { claims: [worker.id], programReusesPort: false };
+          const socket = reusesPort(copy) ? seenSocket(copy, told) : undefined;
+          if (socket !== undefined) learned.set(inode, { ...socket, confirmed: false });
+        } finally {
+          close(copy);
+        }
+      }
+    }
+  }
+  return [...learned.values()];
 }
 
 function copyFromHolder(inode: number, holders: readonly FoundHolder[], copier: Copier): Fd | undefined {
@@ -203,14 +236,25 @@ function copyFromWorkers(
   marked: readonly MarkedProcess[],
   copier: Copier,
 ): Fd | undefined {
-  const roots = workers.flatMap(({ root }) => (root !== null && isAlive(root) ? [root] : []));
-  const others = marked.filter(({ mark }) => workers.some((worker) => worker.mark === mark));
-  for (const { pid } of [...roots, ...others]) {
-    const [fd] = fdsOrUnknown(pid, inode) ?? [];
-    const copy = fd === undefined ? undefined : checked(copier.tryCopy(pid, fd), inode);
+  for (const { pid } of processesOf(workers, marked)) {
+    const copy = copyFromProcess(inode, pid, copier);
     if (copy !== undefined) return copy;
   }
   return undefined;
+}
+
+function copyFromProcess(inode: number, pid: number, copier: Copier): Fd | undefined {
+  const [fd] = fdsOrUnknown(pid, inode) ?? [];
+  return fd === undefined ? undefined : checked(copier.tryCopy(pid, fd), inode);
+}
+
+function processesOf(
+  workers: readonly SavedWorker[],
+  marked: readonly MarkedProcess[],
+): readonly ProcessId[] {
+  const roots = workers.flatMap(({ root }) => (root !== null && isAlive(root) ? [root] : []));
+  const others = marked.filter(({ mark }) => workers.some((worker) => worker.mark === mark));
+  return [...roots, ...others];
 }
 
 /** A number may be another file's by now. */
@@ -240,11 +284,8 @@ function markedProcesses(): readonly MarkedProcess[] {
 }
 
 /** First processes of workers of the keeper that are not written down: started just before it died. */
-function straysOf(
-  keeper: string,
-  known: readonly SavedWorker[],
-  marked: readonly MarkedProcess[],
-): Estate['strays'] {
+function straysOf({ keeper, generations }: Recovery, marked: readonly MarkedProcess[]): Estate['strays'] {
+  const known = generations.flatMap(({ workers }) => workers);
   const marks = new Set(known.filter(({ root }) => root !== null).map(({ mark }) => mark));
   const found = marked.filter(({ mark }) => mark.startsWith(`${keeper}:`) && !marks.has(mark));
   const pids = new Set(found.map(({ pid }) => pid));

@@ -168,7 +168,10 @@ export class Generation {
   adopt(saved: SavedWorker, former: boolean): Worker {
     const { policy } = this.#host;
     const own = former ? { ...policy, restart: 'never' as const } : policy;
-    return this.#newSlot(saved.isStandby ? this.#standbyPolicy() : own, saved.isStandby).adopt(saved);
+    const slot = this.#newSlot(saved.isStandby ? this.#standbyPolicy() : own, saved.isStandby);
+    const worker = slot.adopt(saved);
+    this.#lookForListening(worker);
+    return worker;
   }
 
   /**

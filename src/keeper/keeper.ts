@@ -722,6 +722,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     for (const notifier of notifiers) this.#traps?.takeOver(notifier.copy, notifier);
     // The former keeper may have answered a listen and not written it down: whoever has them serves.
     active.attendance.handed(active.held.all());
+    for (const held of active.held.all()) if (!held.confirmed) active.attendance.listened(held);
     this.#generations.goOn();
     const running = active.workers.filter(({ id }) => active.slotOf(id)?.phase !== 'backing-off');
     const pids = running.map(({ root }) => root?.pid).filter((pid) => pid !== undefined);

@@ -39,7 +39,7 @@ import {
   streamSocket,
   tcpState,
 } from '../kernel/socket.js';
-import { sysctlNumber } from '../kernel/sysctl.js';
+import { ephemeralPorts, sysctlNumber } from '../kernel/sysctl.js';
 import { formatAddress, type InetAddress } from '../model/address.js';
 import { TCP_STATES } from '../model/tcp-state.js';
 import {
@@ -92,6 +92,8 @@ export interface TrapOptions {
   /** A process of the worker serves an address that cannot be held. */
   readonly servesUnheld: (caller: Caller) => void;
   readonly notifier: Notifier;
+  /** Another keeper has answered its calls before: sockets may have been bound of which this one knows nothing. */
+  readonly isTakenOver?: boolean;
   /** Whether fds may be copied out of the worker; otherwise the keeper makes the sockets. */
   readonly mayCopy: boolean;
   /** Whose process that is; undefined when nobody's who runs now. */
@@ -318,13 +320,22 @@ export class Trap {
       });
     }
     if (held) return this.#listenAgain(caller, held, socket.pid);
-    const bound = this.#bound.get(socket.inode);
+    const bound = this.#bound.get(socket.inode) ?? this.#boundBefore(socket);
     if (bound === undefined) return RUN;
     const fd = bound.made ?? (socket.copy === undefined ? undefined : duplicate(socket.copy));
     if (fd === undefined) return RUN;
     // Two keepers must not both find the address free and open one group: they look and listen in turn.
     const { turns = '/proc/self/ns/net' } = this.#options;
     return oneAtATime(turns, () => this.#learn(fd, caller, socket, bound));
+  }
+
+  /** What was bound when another keeper answered. That the kernel has chosen its port nobody says: then it is let be. */
+  #boundBefore({ copy, programReusesPort, placeAt }: ChildSocket): Bound | undefined {
+    const address = this.#options.isTakenOver && copy !== undefined ? localInetAddress(copy) : undefined;
+    const { from, to } = ephemeralPorts() ?? { from: 1, to: 0 };
+    if (address === undefined || address.port === 0) return undefined;
+    if (address.port >= from && address.port <= to) return undefined;
+    return { place: placeAt(address), programReusesPort };
   }
 
   #listenAgain(caller: Caller, held: HeldSocket, pid: number): Answer {

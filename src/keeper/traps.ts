@@ -10,7 +10,7 @@ import { Trap, type TrapOptions } from './trap.js';
 const CALLS_MAX = 1_000;
 
 /** What a keeper's traps have in common. */
-export interface TrapsOptions extends Omit<TrapOptions, 'notifier'> {
+export interface TrapsOptions extends Omit<TrapOptions, 'notifier' | 'isTakenOver'> {
   /** Processes of all workers. */
   readonly pids: () => readonly number[];
   /** There is one less. */
@@ -39,10 +39,14 @@ export class Traps {
     return [...this.#traps.keys()];
   }
 
-  /** Answers what comes to the notifier from now on, and owns its fd. `lastId`: see SeccompNotifier. */
+  /**
+   * Answers what comes to the notifier from now on, and owns its fd. `lastId`: see SeccompNotifier; undefined for one that
+   * no other keeper has answered.
+   */
   answer(fd: Fd, lastId?: bigint): InstalledTrap {
     const notifier = new SeccompNotifier(fd, lastId);
-    const installed = { notifier, trap: new Trap({ ...this.#options, notifier }) };
+    const isTakenOver = lastId !== undefined;
+    const installed = { notifier, trap: new Trap({ ...this.#options, notifier, isTakenOver }) };
     this.#traps.set(fd, installed);
     this.#poller.add(fd, (isOver) => {
       if (isOver) this.#end(fd);

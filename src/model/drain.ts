@@ -113,6 +113,8 @@ function isInputNewer(sample: ConnectionSample): boolean {
  */
 function isAcknowledgedAlone({ last }: ConnectionHistory, sample: ConnectionSample): boolean {
   return (
+    // A FIN is acknowledged too.
+    received(sample) > 0 &&
     last.lastDataReceivedMs === last.lastDataSentMs &&
     last.lastDataReceivedMs <= DELAYED_ACK_MS &&
     sample.emptySegmentsOut > last.emptySegmentsOut &&

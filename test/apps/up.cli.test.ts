@@ -1,7 +1,6 @@
 import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { findHolders } from '../../src/keeper/holder.js';
 import { bodyOf, pidOf } from '../support/http.js';
 import { startKeeper } from '../support/keeper.js';
 import { startLoad } from '../support/load.js';
@@ -196,11 +195,6 @@ test('of an app whose keeper was killed down and reload say so, and up takes it 
   apps.write('server.cjs', SERVER);
   expect((await apps.ask('up')).code).toBe(0);
   const server = await pidOf(first);
-  await until('a state and a holder with the socket', () => {
-    const state = apps.state('one');
-    const path = join(apps.stateFolder, 'one.json');
-    return state?.sockets.some(({ inode }) => findHolders(path).some(({ sockets }) => sockets.has(inode)));
-  });
   const keeper = apps.state('one')?.pid ?? 0;
   process.kill(keeper, 'SIGKILL');
   await until('its end', () => !isAlive(keeper));

@@ -204,6 +204,13 @@ const ROWS: readonly [situation: string, verdict: string, begin: ConnectionSampl
   ],
   ['closed by the client before it said anything', 'idle', FRESH, { state: 'CLOSE_WAIT', bytesReceived: 1 }],
   [
+    'the same, and that is acknowledged a moment later',
+    'idle',
+    { ...FRESH, ...NOW },
+    { state: 'CLOSE_WAIT', bytesReceived: 1, emptySegmentsOut: 0 },
+    { emptySegmentsOut: 1 },
+  ],
+  [
     'half-closed by the client after a request',
     'owed: unanswered',
     USED,
