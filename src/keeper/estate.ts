@@ -320,13 +320,13 @@ export function seenSocket(
 
 /**
  * The workers of an estate: those that new connections go to, and those that only finish what they have (taken over from,
- * never ready, or being stopped). A worker that was started in the last moment stands for one that is dead.
+ * never ready, or being stopped). A worker that was started in the last moment stands for one that is dead or not written down.
  */
 export function workersOf({ recovery, strays }: Estate): {
   readonly serving: readonly SavedWorker[];
   readonly former: readonly SavedWorker[];
 } {
-  const { stage, generations } = recovery;
+  const { stage, generations, workers: wanted } = recovery;
   const found = strays.map(strayWorker);
   const serving: SavedWorker[] = [];
   const former: SavedWorker[] = [];
@@ -342,7 +342,14 @@ export function workersOf({ recovery, strays }: Estate): {
       }
     }
   }
-  return { serving, former: [...former, ...found] };
+  // Where the active generation has too few, they are of its first start; else of one that was to take over.
+  const missing = stage === 'steady' ? Math.max(0, wanted.now - serving.length) : 0;
+  return { serving: [...serving, ...found.slice(0, missing)], former: [...former, ...found.slice(missing)] };
+}
+
+/** How many workers had been started, with those that the former keeper had no time to write down. */
+export function startsOf({ recovery, strays }: Estate): number {
+  return Math.max(recovery.starts, ...strays.map((stray) => strayWorker(stray).id));
 }
 
 function strayWorker({ pid, startTime, mark }: Estate['strays'][number]): SavedWorker {

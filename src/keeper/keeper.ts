@@ -17,7 +17,7 @@ import { defaultName } from '../model/keeper-name.js';
 import { version } from '../version.js';
 import { yamaIsRelational } from './closed-process.js';
 import { askKeeper, type ControlServer, serveControl } from './control.js';
-import { checkHolder, closeEstate, type Estate, openEstate, workersOf } from './estate.js';
+import { checkHolder, closeEstate, type Estate, openEstate, startsOf, workersOf } from './estate.js';
 import { Generation } from './generation.js';
 import { Generations } from './generations.js';
 import { ReusePortGroups } from './groups.js';
@@ -165,6 +165,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #entranceClosed: Promise<void> | undefined;
   #stateWrite: NodeJS.Timeout | undefined;
   #startUntold: Notice | undefined;
+  readonly #heldUntold: Notice[] = [];
   #nothingListens: NodeJS.Timeout | undefined;
 
   private constructor(given: KeepOptions, duties: ProcessDuties) {
@@ -455,10 +456,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#traps = this.#newTraps(this.#poller);
     process.once('exit', this.#onExit);
     process.on('SIGCHLD', this.#onChild);
-    const spawner = Spawner.start({
-      trap: this.#options.trap === false ? [] : trappedCalls(this.#mayCopy),
-      noNewPrivileges: !hasCapability('self', CAP_SYS_ADMIN),
-    });
+    const spawner = this.#startSpawner(this.#traps);
     // A keeper around this one would take a rehearsal for a server.
     if (this.#options.trap !== false && process.env[WORKER_VARIABLE] === undefined)
       await Promise.allSettled([spawner, rehearse(this.#poller, this.#mayCopy)]);
@@ -478,10 +476,6 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       this.#say({ type: 'warning', text: 'without a trap and without --listen no port is kept' });
     this.#serviceManager.socketsChanged();
     this.#serviceManager.startWatchdog(this.#poller);
-    const { notifier } = this.#spawner;
-    if (notifier !== null) this.#traps.answer(notifier);
-    // The first call of what we start may be lost with us before its number is written down.
-    if (notifier !== null && estate !== undefined) await this.#spawner.call();
     if (this.#readiness.type === 'notify') {
       // Nobody else's word counts than that of a worker's process.
       const ready = (pid: number): void => this.#processes.memberOf(pid)?.tellReady();
@@ -511,10 +505,25 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#options.signal?.addEventListener('abort', () => void this.stop(), { once: true });
     if (estate !== undefined) this.#goOn(estate, listened);
     if (this.#environmentLost !== undefined) this.#say({ type: 'warning', text: this.#environmentLost });
+    // By this whoever comes after us finds what we start now.
+    if (estate === undefined) this.#writeDown();
     if (staysReleased) this.#say({ type: 'stays-released' });
     else if (active.slots.length === 0) await this.#beginServer();
     if (this.#options.signal?.aborted) void this.stop();
     this.#nothingListens = setTimeout(() => this.#sayNothingListens(), NOTHING_LISTENS_MS);
+  }
+
+  async #startSpawner(traps: Traps): Promise<Spawner> {
+    const spawner = await Spawner.start({
+      trap: this.#options.trap === false ? [] : trappedCalls(this.#mayCopy),
+      noNewPrivileges: !hasCapability('self', CAP_SYS_ADMIN),
+    });
+    if (spawner.notifier !== null) {
+      traps.answer(spawner.notifier);
+      // The first call of what we start may be lost with us before its number is written down.
+      await spawner.call();
+    }
+    return spawner;
   }
 
   async #beginServer(): Promise<void> {
@@ -652,7 +661,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const { origin } = estate.recovery;
     this.#identity ??= origin?.identity ?? undefined;
     this.#setting ??= origin?.setting;
-    this.#starts = estate.recovery.starts;
+    this.#starts = startsOf(estate);
     const saved = estate.recovery.generations;
     const [serving, former] = [saved.find((one) => one.active), saved.find((one) => !one.active)];
     const program = { ...this.#program, ...serving?.program };
@@ -824,7 +833,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
         first: this.#setting === undefined ? [] : linesBefore(this.#setting),
       },
     );
-    const { pid, exited, toldReady } = await spawner.spawn({
+    const spawned = spawner.spawn({
       ...handed,
       env: { ...handed.env, ...this.#notifyServer?.env },
       ipc: this.#readiness.type === 'ipc',
@@ -832,6 +841,9 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       ...(this.#log === undefined ? {} : { output: this.#log.fd }),
       ...(this.#identity === undefined ? {} : { credentials: this.#identity }),
     });
+    // While that thread starts it.
+    this.#hold();
+    const { pid, exited, toldReady } = await spawned;
     if (this.#setting !== undefined) await this.#settle(pid, this.#setting);
     const root = { pid, startTime: processStat(pid)?.startTime ?? 0 };
     const tree = this.#processes.treeOf(worker, { root: pid, mark });
@@ -883,7 +895,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       // A candidate's is news only where its predecessor has none.
       const { place } = held;
       const isNew = place === undefined || !generation.predecessor?.held.at(place).length;
-      if (isNew) this.#say({ type: 'held', address: describeHeld(held), pid: held.holders[0]?.pid ?? 0 });
+      const pid = held.holders[0]?.pid ?? 0;
+      if (isNew) this.#heldUntold.push({ type: 'held', address: describeHeld(held), pid });
     }
     this.#serviceManager.socketsChanged();
     this.#serviceManager.ready();
@@ -983,9 +996,15 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   }
 
   #flush(): void {
+    this.#hold();
+    // Only now is it true whatever happens to us.
+    for (const notice of this.#heldUntold.splice(0)) this.#say(notice);
+    this.#writeDown();
+  }
+
+  #writeDown(): void {
     if (this.#isOver || this.#isOthers) return;
     try {
-      this.#hold();
       writeState(this.#files, this.status(), this.#recovery());
     } catch (error) {
       // A full disk must not end a keeper.
@@ -1010,7 +1029,15 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   }
 
   #hold(): void {
-    if (!this.#isOthers && !this.#isOver) this.#holder.hold(this.#outliving());
+    if (this.#isOthers || this.#isOver) return;
+    try {
+      this.#holder.hold(this.#outliving());
+    } catch (error) {
+      this.#say({
+        type: 'warning',
+        text: `nobody holds the sockets beside this keeper: ${errorText(error)}`,
+      });
+    }
   }
 
   /** What another keeper needs to go on. */

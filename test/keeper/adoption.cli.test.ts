@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -15,8 +15,9 @@ import { start } from '../support/process.js';
 import { goHttp, javaHttp, nginx, nodeHttp, pythonHttp, staticHttp, trap } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
-import { ANSWER, changingCommand, heldBackCommand, IMPORTS, python } from './programs.js';
+import { changingCommand, heldBackCommand } from './programs.js';
 import { expectNothingFailed, reloaded, settled } from './reloads.js';
+import { inodesOf, killed, stateFileOf, stateOf, successor, type WrittenState } from './successors.js';
 
 const KILLS = Number(process.env.HOLDFAST_TEST_KEEPER_KILLS ?? 3);
 
@@ -183,65 +184,6 @@ test('a listen that the keeper had answered and not written down when it was kil
   const keeper = successor(first, nodeHttp.command(port), flags);
   await keeper.process.line(/took over the server/);
   await keeper.untilState('two workers', serve);
-});
-
-testNeeding('python3')(
-  'a keeper that is killed when its server has just begun to listen has told nobody, and the next one has the socket',
-  async () => {
-    const port = await freePort();
-    const { keeper: first, command, worker, inode } = await killedAtListen(port);
-    const keeper = successor(first, command);
-    await keeper.process.line(
-      new RegExp(`took over the server, pid ${worker}, and 127\\.0\\.0\\.1:${port}\\b`),
-    );
-    await keeper.untilState('a server', ({ phase }) => phase === 'serving');
-    // Beyond doubt, and with somebody who has it when this one is killed as well.
-    await until('a holder', () => findHolders(stateFileOf(keeper)).some(({ sockets }) => sockets.has(inode)));
-    process.kill(worker, 'SIGKILL');
-    await until('its end', () => !isAlive(worker));
-    expect(await bodyOf(port, { timeoutMs: 10_000 })).not.toBe(`pid ${worker}`);
-    expect(inodesOf(port)).toEqual([inode]);
-  },
-);
-
-testNeeding('python3')(
-  'a socket that was bound under the former keeper and listens under the next is held',
-  async () => {
-    const port = await freePort();
-    const { command, goOn } = binding(
-      'bind(listener, port)',
-      'bind(other, 0)',
-      WAIT,
-      'other.listen()',
-      'listener.listen()',
-    );
-    const first = startKeeper(command(port));
-    await first.process.line(/^waits$/);
-    await killed(first);
-    const keeper = successor(first, command(port));
-    await keeper.process.line(/took over the server/);
-    goOn();
-    await keeper.process.line(new RegExp(`keeps 127\\.0\\.0\\.1:${port} `));
-    // The other's port was chosen by the kernel.
-    expect(keeper.state().sockets.map(({ address }) => address)).toEqual([`127.0.0.1:${port}`]);
-    const worker = await keeper.crash();
-    expect(await bodyOf(port)).toBe(`pid ${worker}`);
-  },
-);
-
-test('a server whose port the kernel chose serves for the next keeper too, when that was not written down', async () => {
-  const code = `
-    const server = require('node:http').createServer((_, response) => response.end('ok'));
-    server.listen(0, '127.0.0.1', () => console.log('port', server.address().port));`;
-  const command = [process.execPath, '-e', code];
-  const first = startKeeper(command);
-  await first.process.line(/^port /);
-  await killed(first);
-  const state = JSON.parse(readFileSync(stateFileOf(first), 'utf8'));
-  state.recovery.generations[0].workers[0].phase = 'starting';
-  writeFileSync(stateFileOf(first), JSON.stringify(state));
-  const keeper = startKeeper(command, { beside: first });
-  await keeper.untilState('a server', ({ phase }) => phase === 'serving');
 });
 
 test(`a server that writes a line every 10 ms does not notice ${KILLS} kills of its keeper`, async () => {
@@ -643,93 +585,11 @@ function waitsInBind(pid: number): boolean {
   return readFileSync(`/proc/${pid}/syscall`, 'utf8').startsWith(process.arch === 'x64' ? '49 ' : '200 ');
 }
 
-const WAIT = 'wait()';
-
-/** A server that takes these steps, and serves. */
-function binding(...steps: readonly string[]): { command(port: number): readonly string[]; goOn(): void } {
-  const file = join(temporaryFolder(), 'go-on');
-  const script = `${IMPORTS}, time
-${ANSWER}
-port, file = int(sys.argv[1]), sys.argv[2]
-listener, other = socket.socket(), socket.socket()
-def bind(one, at): one.bind(('127.0.0.1', at))
-def wait():
-    print('waits', flush=True)
-    while not os.path.exists(file): time.sleep(0.002)
-${steps.join('\n')}
-serve(listener)`;
-  return { command: (port) => python(script, port, file), goOn: () => writeFileSync(file, '') };
-}
-
-/** A keeper that was killed before it had written down where its server listens, and before its holder had that. */
-async function killedAtListen(port: number): Promise<{
-  readonly keeper: RunningKeeper;
-  readonly command: readonly string[];
-  readonly worker: number;
-  readonly inode: number;
-}> {
-  for (let trial = 0; trial < 10; trial++) {
-    const { command, goOn } = binding(WAIT, 'bind(listener, port)', 'listener.listen()');
-    const keeper = startKeeper(command(port));
-    const { worker } = await keeper.untilState('a server', (state) => state.worker !== null);
-    await keeper.process.line(/^waits$/);
-    // From now on it can write nothing.
-    const obstacle = `${stateFileOf(keeper)}.new`;
-    mkdirSync(obstacle);
-    goOn();
-    const { inode } = await until('the listener', () => listeners(port)[0], { everyMs: 1 });
-    keeper.process.kill('SIGKILL');
-    await keeper.process.exited;
-    rmdirSync(obstacle);
-    if (!findHolders(stateFileOf(keeper)).some(({ sockets }) => sockets.has(inode))) {
-      return { keeper, command: command(port), worker: worker?.pid ?? 0, inode };
-    }
-    process.kill(worker?.pid ?? 0, 'SIGKILL');
-    await until('its end', () => listeners(port).length === 0);
-  }
-  throw new Error('each keeper was fast enough');
-}
-
-function stateFileOf(keeper: RunningKeeper): string {
-  return join(keeper.env.HOLDFAST_STATE_DIR, 'app.json');
-}
-
-async function killed(keeper: RunningKeeper): Promise<void> {
-  await keeper.untilState('a state with a holder', () => stateOf(keeper).recovery.holder !== null);
-  keeper.process.kill('SIGKILL');
-  await keeper.process.exited;
-}
-
-function successor(
-  keeper: RunningKeeper,
-  command: readonly string[],
-  flags: readonly string[] = [],
-): RunningKeeper {
-  return startKeeper(command, { beside: keeper, flags });
-}
-
-function inodesOf(port: number): readonly number[] {
-  return listeners(port).map(({ inode }) => inode);
-}
-
-function socketsIn(state: KeeperState): Recovery['generations'][number]['sockets'] {
-  const { recovery } = state as KeeperState & { readonly recovery: Recovery };
+function socketsIn(state: KeeperState): WrittenState['recovery']['generations'][number]['sockets'] {
+  const { recovery } = state as WrittenState;
   return recovery.generations.flatMap(({ sockets }) => sockets);
 }
 
 function failuresOf(keeper: RunningKeeper): number {
   return stateOf(keeper).recovery.generations[0]?.workers[0]?.failures ?? 0;
-}
-
-function stateOf(keeper: RunningKeeper): KeeperState & { readonly recovery: Recovery } {
-  return JSON.parse(readFileSync(stateFileOf(keeper), 'utf8'));
-}
-
-interface Recovery {
-  readonly holder: { readonly pid: number };
-  readonly notifiers: readonly { readonly lastId: { readonly bigint: string } }[];
-  readonly generations: readonly {
-    readonly workers: readonly { readonly failures: number }[];
-    readonly sockets: readonly { readonly confirmed: boolean }[];
-  }[];
 }

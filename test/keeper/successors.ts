@@ -1,0 +1,54 @@
+// Keepers that are killed, and those that come after them.
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { KeeperState } from '../../src/index.js';
+import { type RunningKeeper, startKeeper } from '../support/keeper.js';
+import { listeners } from '../support/proc.js';
+
+/** What a keeper has written down, with what is for its successor, as far as tests look at that. */
+export type WrittenState = KeeperState & { readonly recovery: Recovery };
+
+interface Recovery {
+  readonly holder: { readonly pid: number } | null;
+  readonly notifiers: readonly { readonly lastId: { readonly bigint: string } }[];
+  readonly generations: readonly {
+    readonly workers: readonly { readonly failures: number }[];
+    readonly sockets: readonly { readonly confirmed: boolean }[];
+  }[];
+}
+
+export function stateFileOf({ env, name }: RunningKeeper): string {
+  return join(env.HOLDFAST_STATE_DIR, `${name}.json`);
+}
+
+/** @throws ENOENT while it has written nothing */
+export function stateOf(keeper: RunningKeeper): WrittenState {
+  return JSON.parse(readFileSync(stateFileOf(keeper), 'utf8'));
+}
+
+/** Kills the keeper with SIGKILL once its holder is written down. */
+export async function killed(keeper: RunningKeeper): Promise<void> {
+  await keeper.untilState('a state with a holder', () => stateOf(keeper).recovery.holder !== null);
+  await killedNow(keeper);
+}
+
+/** The same at once. */
+export async function killedNow(keeper: RunningKeeper): Promise<void> {
+  keeper.process.kill('SIGKILL');
+  await keeper.process.exited;
+}
+
+/** Starts the next keeper of that name. */
+export function successor(
+  keeper: RunningKeeper,
+  command: readonly string[],
+  flags: readonly string[] = [],
+): RunningKeeper {
+  return startKeeper(command, { beside: keeper, flags });
+}
+
+/** Of the sockets that listen on the port. */
+export function inodesOf(port: number): readonly number[] {
+  return listeners(port).map(({ inode }) => inode);
+}
