@@ -27,7 +27,7 @@ interface Block {
 }
 
 const readme = readFileSync(join(project, 'README.md'), 'utf8');
-const INSTALL_MS = 180_000;
+const INSTALL_MS = 400_000;
 const KEEPS = /keeps 127\.0\.0\.1:8080 for pid/;
 
 /** The lines that were run, of every language. At the end none may be left over. */

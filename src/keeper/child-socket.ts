@@ -14,7 +14,7 @@ import {
   socketKind,
   streamSocket,
 } from '../kernel/socket.js';
-import { sysctlNumber } from '../kernel/sysctl.js';
+import { ephemeralPorts, sysctlNumber } from '../kernel/sysctl.js';
 import { socketProtocolName } from '../kernel/xattr.js';
 import { type InetAddress, isWildcard } from '../model/address.js';
 import type { Place } from './held.js';
@@ -105,6 +105,12 @@ export function placeOf(fd: Fd, address: InetAddress): Place {
     device: boundDevice(fd),
     netns: namespaceOf(fd),
   };
+}
+
+/** Whether it looks as if the kernel has chosen the port: then a server that is started anew gets another one. */
+export function mayBeChosen({ port }: InetAddress): boolean {
+  const { from, to } = ephemeralPorts() ?? { from: 1, to: 0 };
+  return port === 0 || (port >= from && port <= to);
 }
 
 let namespace: string | undefined;

@@ -4,7 +4,7 @@ import type { Fd } from '../kernel/libc.js';
 import { copyFdFrom } from '../kernel/pidfd.js';
 import { allProcesses } from '../kernel/procfs.js';
 import { isListening, localAddress, reusesPort, socketInode } from '../kernel/socket.js';
-import { placeOf } from './child-socket.js';
+import { mayBeChosen, placeOf } from './child-socket.js';
 import { closedByYama } from './closed-process.js';
 import { type FoundHolder, findHolders } from './holder.js';
 import type { Recovery, SavedNotifier, SavedSocket, SavedWorker } from './recovery.js';
@@ -52,16 +52,16 @@ export function openEstate(
   const strays = straysOf(recovery, marked);
   const sockets = new Map<number, Fd>();
   const savedSockets = new Set(recovery.generations.flatMap((one) => one.sockets.map(({ inode }) => inode)));
+  const { serving } = workersOf({ recovery, strays });
   const generations = recovery.generations.map((generation) => {
     if (!generation.active) return generation;
     const held = givenUnsaved(holders, savedSockets, fromHolders);
     const known = new Set([...savedSockets, ...held.map(({ inode }) => inode)]);
-    const workers = [...generation.workers, ...strays.map(strayWorker)];
-    const learned = learnedUnsaved(workers, marked, known, new Copier(copy));
+    const learned = recovery.left ? [] : learnedUnsaved(serving, marked, known, new Copier(copy));
     return { ...generation, sockets: [...generation.sockets, ...held, ...learned] };
   });
   for (const { active, sockets: saved, workers: own } of generations) {
-    const workers = active ? [...own, ...strays.map(strayWorker)] : own;
+    const workers = active ? [...own, ...serving] : own;
     for (const { inode, confirmed } of saved) {
       if (sockets.has(inode)) continue;
       const copier = new Copier(copy);
@@ -184,8 +184,8 @@ function givenUnsaved(
       if (copy === undefined) return [];
       known.add(inode);
       try {
-        // SO_REUSEPORT is what the keeper has set.
-        return seenSocket(copy, { claims: [], programReusesPort: false }) ?? [];
+        // SO_REUSEPORT is what the keeper has set, whether the program had or not.
+        return seenSocket(copy, { claims: [], programReusesPort: undefined }) ?? [];
       } finally {
         close(copy);
       }
@@ -193,7 +193,10 @@ function givenUnsaved(
   );
 }
 
-/** Sockets whose listen the keeper has answered, and that no holder has yet: it has set SO_REUSEPORT before. */
+/**
+ * Sockets whose listen the keeper has answered, and that no holder has yet: it has set SO_REUSEPORT before. Not those that
+ * it would have left alone, nor those of a server that was started without holdfast, which it has found as they were.
+ */
 function learnedUnsaved(
   workers: readonly SavedWorker[],
   marked: readonly MarkedProcess[],
@@ -202,16 +205,17 @@ function learnedUnsaved(
 ): readonly SavedSocket[] {
   const listening = new Set(listenersOrNone().map(({ inode }) => inode));
   const learned = new Map<number, SavedSocket>();
-  for (const worker of workers) {
+  for (const worker of workers.filter(({ mark }) => mark !== '')) {
     for (const { pid } of processesOf([worker], marked)) {
       for (const inode of socketsOf(pid)) {
         if (!listening.has(inode) || saved.has(inode) || learned.has(inode)) continue;
         const copy = copyFromProcess(inode, pid, copier);
         if (copy === undefined) continue;
         try {
-          const told = { claims: [worker.id], programReusesPort: false };
+          const told = { claims: [worker.id], programReusesPort: undefined };
           const socket = reusesPort(copy) ? seenSocket(copy, told) : undefined;
-          if (socket !== undefined) learned.set(inode, { ...socket, confirmed: false });
+          if (socket?.place === undefined || mayBeChosen(socket.place.address)) continue;
+          learned.set(inode, { ...socket, confirmed: false });
         } finally {
           close(copy);
         }
@@ -287,9 +291,17 @@ function markedProcesses(): readonly MarkedProcess[] {
 function straysOf({ keeper, generations }: Recovery, marked: readonly MarkedProcess[]): Estate['strays'] {
   const known = generations.flatMap(({ workers }) => workers);
   const marks = new Set(known.filter(({ root }) => root !== null).map(({ mark }) => mark));
-  const found = marked.filter(({ mark }) => mark.startsWith(`${keeper}:`) && !marks.has(mark));
+  const found = marked.filter(
+    ({ mark }) => mark.startsWith(`${keeper}:`) && !marks.has(mark) && Number.isSafeInteger(workerIdIn(mark)),
+  );
   const pids = new Set(found.map(({ pid }) => pid));
-  return found.filter(({ ppid }) => !pids.has(ppid));
+  const eldest = found.filter(({ ppid }) => !pids.has(ppid)).toSorted((a, b) => a.startTime - b.startTime);
+  // What a worker has orphaned has its mark too.
+  return eldest.filter(({ mark }, index) => eldest.findIndex((one) => one.mark === mark) === index);
+}
+
+function workerIdIn(mark: string): number {
+  return Number(mark.split(':').at(-1));
 }
 
 /** A worker of which nothing is known but its first process. */
@@ -322,7 +334,7 @@ export function seenSocket(
  * The workers of an estate: those that new connections go to, and those that only finish what they have (taken over from,
  * never ready, or being stopped). A worker that was started in the last moment stands for one that is dead or not written down.
  */
-export function workersOf({ recovery, strays }: Estate): {
+export function workersOf({ recovery, strays }: Pick<Estate, 'recovery' | 'strays'>): {
   readonly serving: readonly SavedWorker[];
   readonly former: readonly SavedWorker[];
 } {
@@ -342,8 +354,10 @@ export function workersOf({ recovery, strays }: Estate): {
       }
     }
   }
-  // Where the active generation has too few, they are of its first start; else of one that was to take over.
-  const missing = stage === 'steady' ? Math.max(0, wanted.now - serving.length) : 0;
+  // Where the active generation has too few, they are of its start, or of a take; else of one that was to take over from it.
+  const standing = serving.filter(({ isStandby }) => !isStandby).length;
+  const isTheirs = stage === 'steady' || (stage === 'starting' && serving.length + former.length === 0);
+  const missing = isTheirs ? Math.max(0, wanted.now - standing) : 0;
   return { serving: [...serving, ...found.slice(0, missing)], former: [...former, ...found.slice(missing)] };
 }
 
@@ -353,5 +367,5 @@ export function startsOf({ recovery, strays }: Estate): number {
 }
 
 function strayWorker({ pid, startTime, mark }: Estate['strays'][number]): SavedWorker {
-  return seenWorker({ id: Number(mark.split(':')[2]), mark, root: { pid, startTime }, phase: 'starting' });
+  return seenWorker({ id: workerIdIn(mark), mark, root: { pid, startTime }, phase: 'starting' });
 }

@@ -38,8 +38,8 @@ export interface HeldSocket {
   readonly address: SocketAddress;
   /** Named by `--listen` or handed to the keeper by a service manager: never released. */
   listened: boolean;
-  /** The program asked for SO_REUSEPORT itself, so others may join on purpose. */
-  readonly programReusesPort: boolean;
+  /** The program asked for SO_REUSEPORT itself, so others may join on purpose. Undefined: nobody knows. */
+  programReusesPort: boolean | undefined;
   /** Longest accept queue; undefined: as long as the kernel allows. */
   readonly backlog?: number | undefined;
   /** False until a process still has it open a moment after listen: programs that look for a port close it. */

@@ -79,7 +79,7 @@ import {
   WORKER_VARIABLE,
   type WorkerTree,
 } from './tree.js';
-import { isReleased } from './turnover.js';
+import { isReleased, type Stage } from './turnover.js';
 import { unheldListeners } from './unheld.js';
 import type { Worker } from './worker.js';
 import { WorkerProcesses } from './worker-processes.js';
@@ -166,6 +166,9 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
   #stateWrite: NodeJS.Timeout | undefined;
   #startUntold: Notice | undefined;
   readonly #heldUntold: Notice[] = [];
+  #hasLeft = false;
+  /** Undefined: nothing is written down yet. */
+  #stageWritten: Stage | undefined;
   #nothingListens: NodeJS.Timeout | undefined;
 
   private constructor(given: KeepOptions, duties: ProcessDuties) {
@@ -439,6 +442,7 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
    */
   async leave(): Promise<void> {
     this.#mustNotStop();
+    this.#hasLeft = true;
     this.#flush();
     this.#isOthers = true;
     this.#say({ type: 'left' });
@@ -505,8 +509,6 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     this.#options.signal?.addEventListener('abort', () => void this.stop(), { once: true });
     if (estate !== undefined) this.#goOn(estate, listened);
     if (this.#environmentLost !== undefined) this.#say({ type: 'warning', text: this.#environmentLost });
-    // By this whoever comes after us finds what we start now.
-    if (estate === undefined) this.#writeDown();
     if (staysReleased) this.#say({ type: 'stays-released' });
     else if (active.slots.length === 0) await this.#beginServer();
     if (this.#options.signal?.aborted) void this.stop();
@@ -518,12 +520,16 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
       trap: this.#options.trap === false ? [] : trappedCalls(this.#mayCopy),
       noNewPrivileges: !hasCapability('self', CAP_SYS_ADMIN),
     });
-    if (spawner.notifier !== null) {
+    if (spawner.notifier === null) return spawner;
+    try {
       traps.answer(spawner.notifier);
       // The first call of what we start may be lost with us before its number is written down.
       await spawner.call();
+      return spawner;
+    } catch (error) {
+      await spawner.stop();
+      throw error;
     }
-    return spawner;
   }
 
   async #beginServer(): Promise<void> {
@@ -714,6 +720,9 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const now = performance.now();
     for (const held of active.held.all()) {
       held.holders = currentHolders(active.trees(), held.inode, []);
+      const having = active.workers.filter(({ tree }) => held.holders.some((one) => tree?.knows(one)));
+      // Nobody had time to write down whose it is.
+      if (held.claims.size === 0) for (const { id } of having) held.claims.add(id);
       if (held.holders.length > 0) continue;
       held.unservedSince = now;
       held.failingSince = now;
@@ -731,7 +740,9 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     for (const notifier of notifiers) this.#traps?.takeOver(notifier.copy, notifier);
     // The former keeper may have answered a listen and not written it down: whoever has them serves.
     active.attendance.handed(active.held.all());
-    for (const held of active.held.all()) if (!held.confirmed) active.attendance.listened(held);
+    for (const held of active.held.all()) {
+      if (!held.confirmed && held.holders.length > 0) active.attendance.listened(held);
+    }
     this.#generations.goOn();
     const running = active.workers.filter(({ id }) => active.slotOf(id)?.phase !== 'backing-off');
     const pids = running.map(({ root }) => root?.pid).filter((pid) => pid !== undefined);
@@ -833,6 +844,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
         first: this.#setting === undefined ? [] : linesBefore(this.#setting),
       },
     );
+    // By this whoever comes after us finds what we start now.
+    if (this.#stageWritten === undefined || isReleased(this.#stageWritten)) this.#writeDown();
     const spawned = spawner.spawn({
       ...handed,
       env: { ...handed.env, ...this.#notifyServer?.env },
@@ -997,15 +1010,16 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
 
   #flush(): void {
     this.#hold();
-    // Only now is it true whatever happens to us.
-    for (const notice of this.#heldUntold.splice(0)) this.#say(notice);
     this.#writeDown();
+    // Only now is it true also when we are killed.
+    for (const notice of this.#heldUntold.splice(0)) this.#say(notice);
   }
 
   #writeDown(): void {
     if (this.#isOver || this.#isOthers) return;
     try {
       writeState(this.#files, this.status(), this.#recovery());
+      this.#stageWritten = this.#generations.stage;
     } catch (error) {
       // A full disk must not end a keeper.
       this.#say({ type: 'warning', text: `cannot write ${this.#files.state}: ${errorText(error)}` });
@@ -1045,7 +1059,8 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const generations = this.#generations.all();
     const probation = this.#generations.saveProbation();
     return newRecovery({
-      keeper: `${this.name}:${process.pid}`,
+      keeper: this.#processes.keeper,
+      left: this.#hasLeft,
       command: this.#options.command,
       directory: this.#cwd,
       ...(this.#setting && { origin: { identity: this.#identity ?? null, setting: this.#setting } }),

@@ -11,7 +11,7 @@ export interface Stranger {
 /** What a keeper tells while it works, one kind per event. Times in ms. */
 export type Notice =
   | { readonly type: 'started'; readonly pid: number; readonly attempt: number }
-  /** The worker listens; its addresses are held from now on, also when the keeper is killed. */
+  /** The worker listens; its addresses are held from now on, beside the keeper too where that can be. */
   | { readonly type: 'held'; readonly address: string; readonly pid: number }
   /** A restarted worker has its address again. */
   | { readonly type: 'served-again'; readonly address: string; readonly pid: number; readonly gapMs: number }

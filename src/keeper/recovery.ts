@@ -20,13 +20,15 @@ export interface Recovery {
   readonly version: number;
   /** Identity of this run of the system: pids and inodes of another one say nothing. */
   readonly boot: string;
-  /** Its name and pid, with which the marks of its own workers begin. */
+  /** Its name, pid and secret, with which the marks of its own workers begin. */
   readonly keeper: string;
   readonly command: readonly string[];
   readonly directory: string;
   /** What the server was given by whoever started it first, if that was not a keeper. */
   readonly origin?: { readonly identity: Identity | null; readonly setting: ProcessSetting };
   readonly paused?: boolean;
+  /** The keeper has made room for another one, and nothing is missing here. */
+  readonly left?: boolean;
   /** Starts of workers so far; each has its number. */
   readonly starts: number;
   readonly stage: Stage;

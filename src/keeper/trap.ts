@@ -39,12 +39,13 @@ import {
   streamSocket,
   tcpState,
 } from '../kernel/socket.js';
-import { ephemeralPorts, sysctlNumber } from '../kernel/sysctl.js';
+import { sysctlNumber } from '../kernel/sysctl.js';
 import { formatAddress, type InetAddress } from '../model/address.js';
 import { TCP_STATES } from '../model/tcp-state.js';
 import {
   type ChildSocket,
   lookAtSocket,
+  mayBeChosen,
   ownNamespace,
   type SocketSettings,
   withCopy,
@@ -272,6 +273,7 @@ export class Trap {
     const free = equal.find((one) => !this.#isServed(caller, one, socket.pid));
     if (free) return this.#giveHeld(call, caller, socket, place, free);
     // Ours has SO_REUSEPORT only because we set it: as bare, a second server must not join.
+    if (socket.programReusesPort) tellProgramReuses(equal);
     if (equal.some((one) => !one.programReusesPort)) return { error: EADDRINUSE };
     if (this.#isTaken(place, socket.programReusesPort)) return { error: EADDRINUSE };
     if (!mayBind(socket.pid, place)) {
@@ -320,7 +322,7 @@ export class Trap {
       });
     }
     if (held) return this.#listenAgain(caller, held, socket.pid);
-    const bound = this.#bound.get(socket.inode) ?? this.#boundBefore(socket);
+    const bound = this.#bound.get(socket.inode) ?? this.#boundBefore(caller, socket);
     if (bound === undefined) return RUN;
     const fd = bound.made ?? (socket.copy === undefined ? undefined : duplicate(socket.copy));
     if (fd === undefined) return RUN;
@@ -329,13 +331,14 @@ export class Trap {
     return oneAtATime(turns, () => this.#learn(fd, caller, socket, bound));
   }
 
-  /** What was bound when another keeper answered. That the kernel has chosen its port nobody says: then it is let be. */
-  #boundBefore({ copy, programReusesPort, placeAt }: ChildSocket): Bound | undefined {
+  /** What was bound when another keeper answered. */
+  #boundBefore(caller: Caller, { copy, programReusesPort, placeAt }: ChildSocket): Bound | undefined {
     const address = this.#options.isTakenOver && copy !== undefined ? localInetAddress(copy) : undefined;
-    const { from, to } = ephemeralPorts() ?? { from: 1, to: 0 };
-    if (address === undefined || address.port === 0) return undefined;
-    if (address.port >= from && address.port <= to) return undefined;
-    return { place: placeAt(address), programReusesPort };
+    if (address === undefined || mayBeChosen(address)) return undefined;
+    const place = placeAt(address);
+    const joins = caller.predecessor?.at(place) ?? [];
+    // In a group that is there it has SO_REUSEPORT from the keeper.
+    return joins.length > 0 ? { place, programReusesPort: false, joins } : { place, programReusesPort };
   }
 
   #listenAgain(caller: Caller, held: HeldSocket, pid: number): Answer {
@@ -368,6 +371,7 @@ export class Trap {
     const { place, programReusesPort, replaces, joins } = bound;
     const { groups } = this.#options;
     const others = caller.held.at(place).filter((held) => held !== replaces);
+    if (programReusesPort) tellProgramReuses(others);
     const isRefused = others.some((held) => !held.programReusesPort && this.#isServed(caller, held, pid));
     // Alone on its address, it opens a group that only we steer: a stranger who joins gets no connection.
     const opens = joins === undefined && !programReusesPort && this.#strangersAt(place).length === 0;
@@ -681,6 +685,11 @@ function listenAs(fd: Fd, { address }: Place, steered: boolean): number | undefi
 function localInetAddress(fd: Fd): InetAddress | undefined {
   const address = localAddress(fd);
   return address?.family === 'unix' ? undefined : address;
+}
+
+/** The program's own second socket tells of those of which nobody knew. */
+function tellProgramReuses(sockets: readonly HeldSocket[]): void {
+  for (const held of sockets) held.programReusesPort ??= true;
 }
 
 /** Makes room for one more; gives what had to go. */

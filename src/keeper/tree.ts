@@ -23,7 +23,7 @@ export interface ProcessId {
   readonly startTime: number;
 }
 
-/** The variable that every process of a worker inherits: the keeper's name and pid, and the worker's number. */
+/** The variable that every process of a worker inherits: the keeper's name, pid and secret, and the worker's number. */
 export const WORKER_VARIABLE = 'HOLDFAST_WORKER';
 
 /** The variable that tells a worker, and holdfast/graceful in it, that it is to wait in its listen. */

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { allProcesses, childrenOf, processStat } from '../kernel/procfs.js';
 import { ownProcesses } from './own-processes.js';
 import { type ProcessId, WorkerTree, type WorkerTreeOptions, workerMarkOf } from './tree.js';
@@ -16,17 +17,20 @@ export interface WorkerProcessesOptions {
 
 /** Which process is which worker's. */
 export class WorkerProcesses {
+  /** With this the marks of its workers begin. Other users can not guess it. */
+  readonly keeper: string;
   readonly #options: WorkerProcessesOptions;
   /** Children that this process had before: not the server's. */
   readonly #before: ReadonlySet<number> = new Set(orphans());
 
   constructor(options: WorkerProcessesOptions) {
     this.#options = options;
+    this.keeper = `${options.name}:${process.pid}:${randomBytes(8).toString('hex')}`;
   }
 
   /** What every process of the worker has as WORKER_VARIABLE. */
   markOf({ id }: Worker): string {
-    return `${this.#options.name}:${process.pid}:${id}`;
+    return `${this.keeper}:${id}`;
   }
 
   treeOf(worker: Worker, its: Pick<WorkerTreeOptions, 'root' | 'mark' | 'adopted'>): WorkerTree {

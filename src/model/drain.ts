@@ -113,7 +113,7 @@ function isInputNewer(sample: ConnectionSample): boolean {
  */
 function isAcknowledgedAlone({ last }: ConnectionHistory, sample: ConnectionSample): boolean {
   return (
-    // A FIN is acknowledged too.
+    // Where nothing came, it is the client's FIN that is acknowledged.
     received(sample) > 0 &&
     last.lastDataReceivedMs === last.lastDataSentMs &&
     last.lastDataReceivedMs <= DELAYED_ACK_MS &&

@@ -1,17 +1,17 @@
 // A keeper that is killed in its first moments, or in those of its server: before it has written down or handed on all
 // that it knows.
 
-import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import type { KeeperState } from '../../src/index.js';
 import { findHolders } from '../../src/keeper/holder.js';
-import { bodyOf } from '../support/http.js';
+import { bodyOf, pidOf } from '../support/http.js';
 import { type RunningKeeper, startKeeper } from '../support/keeper.js';
 import { testNeeding } from '../support/needing.js';
 import { freePort } from '../support/ports.js';
-import { isAlive, listeners } from '../support/proc.js';
+import { isAlive } from '../support/proc.js';
 import { goHttp, nodeHttp, pythonHttp, staticHttp } from '../support/servers.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
@@ -55,8 +55,12 @@ for (const server of [nodeHttp, pythonHttp, staticHttp, goHttp]) {
   );
 }
 
-for (const flags of [[], ['--workers', '2']])
-  test(`a server is taken over whose start the keeper had no time to write down ${flags.join(' ')}`, async () => {
+for (const [stage, flags] of [
+  ['steady', []],
+  ['steady', ['--workers', '2']],
+  ['starting', []],
+] as const)
+  test(`a server is taken over whose start the keeper had no time to write down (${[stage, ...flags].join(' ')})`, async () => {
     const port = await freePort();
     const command = nodeHttp.command(port);
     const first = startKeeper(command, { flags });
@@ -67,8 +71,8 @@ for (const flags of [[], ['--workers', '2']])
     );
     await killed(first);
     const state = JSON.parse(readFileSync(stateFileOf(first), 'utf8'));
+    Object.assign(state.recovery, { starts: 0, stage });
     state.recovery.generations[0].workers = [];
-    state.recovery.starts = 0;
     writeFileSync(stateFileOf(first), JSON.stringify(state));
     const keeper = successor(first, command, flags);
     await keeper.process.line(/took over the server/);
@@ -80,9 +84,11 @@ for (const flags of [[], ['--workers', '2']])
       return now.workers.map(({ pid }) => pid).toSorted();
     };
     expect(await pids()).toEqual(workers.map(({ pid }) => pid).toSorted());
-    // The next start has a number of its own.
-    const next = await keeper.crash();
-    expect(await pids()).toContain(next);
+    // The next starts have numbers of their own.
+    for (let crash = 0; crash < 2; crash++) {
+      const next = await keeper.crash();
+      expect(await pids()).toContain(next);
+    }
     expect(await bodyOf(port)).toContain('pid');
   });
 
@@ -92,26 +98,34 @@ test('a port that a keeper says it keeps outlives the keeper and the server', as
   await first.process.line(/keeps /);
   const inodes = inodesOf(port);
   await killedNow(first);
-  const sockets = findHolders(stateFileOf(first)).flatMap((holder) => [...holder.sockets.keys()]);
-  expect(sockets).toEqual(inodes);
+  expect(heldBeside(first)).toEqual(inodes);
 });
 
 testNeeding('python3')(
   'a keeper that is killed when its server has just begun to listen has told nobody, and the next one has the socket',
   async () => {
     const port = await freePort();
-    const { keeper: first, command, worker, inode } = await killedAtListen(port);
-    const keeper = successor(first, command);
+    const { command } = binding(
+      'bind(listener, port)',
+      'listener.listen()',
+      'os.kill(os.getppid(), signal.SIGKILL)',
+    );
+    const first = startKeeper(command(port));
+    await first.process.exited;
+    const worker = await pidOf(port);
+    const inodes = inodesOf(port);
+    const keeper = successor(first, command(port));
     await keeper.process.line(
       new RegExp(`took over the server, pid ${worker}, and 127\\.0\\.0\\.1:${port}\\b`),
     );
     await keeper.untilState('a server', ({ phase }) => phase === 'serving');
     // Beyond doubt, and with somebody who has it when this one is killed as well.
-    await until('a holder', () => findHolders(stateFileOf(keeper)).some(({ sockets }) => sockets.has(inode)));
+    await until('a holder', () => heldBeside(keeper).length > 0);
+    expect(heldBeside(keeper)).toEqual(inodes);
     process.kill(worker, 'SIGKILL');
     await until('its end', () => !isAlive(worker));
     expect(await bodyOf(port, { timeoutMs: 10_000 })).not.toBe(`pid ${worker}`);
-    expect(inodesOf(port)).toEqual([inode]);
+    expect(inodesOf(port)).toEqual(inodes);
   },
 );
 
@@ -140,6 +154,58 @@ testNeeding('python3')(
   },
 );
 
+for (const flags of [[], ['--replace']])
+  testNeeding('python3')(
+    `a port that the kernel chose is not held by the next keeper either ${flags.join('')}`,
+    async () => {
+      const port = await freePort();
+      const steps = [
+        REUSE('other'),
+        'bind(other, 0)',
+        'other.listen()',
+        'bind(listener, port)',
+        'listener.listen()',
+      ];
+      const { command } = binding(...steps);
+      const first = startKeeper(command(port));
+      await first.holding();
+      if (flags.length === 0) await killed(first);
+      const keeper = successor(first, command(port), flags);
+      await keeper.process.line(/took over the server/);
+      expect((await keeper.ask('reload', 'app')).exit.code).toBe(0);
+      expect(keeper.state().sockets.map(({ address }) => address)).toEqual([`127.0.0.1:${port}`]);
+    },
+  );
+
+testNeeding('python3')(
+  'a server that shares its port with itself may go on to do so under the next keeper',
+  async () => {
+    const port = await freePort();
+    const share = (name: string): readonly string[] => [
+      REUSE(name),
+      `bind(${name}, port)`,
+      `${name}.listen()`,
+    ];
+    const { command, goOn } = binding(...share('other'), WAIT, ...share('listener'));
+    const first = startKeeper(command(port));
+    await first.process.line(/keeps /);
+    await killed(first);
+    // As if there had been no time to write it down.
+    const state = JSON.parse(readFileSync(stateFileOf(first), 'utf8'));
+    state.recovery.generations[0].sockets = [];
+    writeFileSync(stateFileOf(first), JSON.stringify(state));
+    const keeper = successor(first, command(port));
+    await keeper.process.line(/took over the server/);
+    const worker = keeper.worker();
+    goOn();
+    await keeper.untilState('both sockets', ({ sockets }) => sockets.length === 2);
+    expect(keeper.worker()).toBe(worker);
+    await keeper.crash();
+    await keeper.untilState('both served', ({ sockets }) => sockets.every(({ served }) => served));
+    expect(inodesOf(port)).toHaveLength(2);
+  },
+);
+
 test('a server whose port the kernel chose serves for the next keeper too, when that was not written down', async () => {
   const code = `
     const server = require('node:http').createServer((_, response) => response.end('ok'));
@@ -156,6 +222,7 @@ test('a server whose port the kernel chose serves for the next keeper too, when 
 });
 
 const WAIT = 'wait()';
+const REUSE = (name: string): string => `${name}.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)`;
 
 /** A server that takes these steps, and serves. */
 function binding(...steps: readonly string[]): { command(port: number): readonly string[]; goOn(): void } {
@@ -173,30 +240,7 @@ serve(listener)`;
   return { command: (port) => python(script, port, file), goOn: () => writeFileSync(file, '') };
 }
 
-/** A keeper that was killed before it had written down where its server listens, and before its holder had that. */
-async function killedAtListen(port: number): Promise<{
-  readonly keeper: RunningKeeper;
-  readonly command: readonly string[];
-  readonly worker: number;
-  readonly inode: number;
-}> {
-  for (let trial = 0; trial < 10; trial++) {
-    const { command, goOn } = binding(WAIT, 'bind(listener, port)', 'listener.listen()');
-    const keeper = startKeeper(command(port));
-    const { worker } = await keeper.untilState('a server', (state) => state.worker !== null);
-    await keeper.process.line(/^waits$/);
-    // From now on it can write nothing.
-    const obstacle = `${stateFileOf(keeper)}.new`;
-    mkdirSync(obstacle);
-    goOn();
-    const { inode } = await until('the listener', () => listeners(port)[0], { everyMs: 1 });
-    await killedNow(keeper);
-    rmdirSync(obstacle);
-    if (!findHolders(stateFileOf(keeper)).some(({ sockets }) => sockets.has(inode))) {
-      return { keeper, command: command(port), worker: worker?.pid ?? 0, inode };
-    }
-    process.kill(worker?.pid ?? 0, 'SIGKILL');
-    await until('its end', () => listeners(port).length === 0);
-  }
-  throw new Error('each keeper was fast enough');
+/** The inodes of what holders have beside the keeper, or have after it. */
+function heldBeside(keeper: RunningKeeper): readonly number[] {
+  return findHolders(stateFileOf(keeper)).flatMap(({ sockets }) => [...sockets.keys()]);
 }

@@ -8,6 +8,7 @@ import { freePort } from '../support/ports.js';
 import { descendantsOf, isAlive, listeners, openFiles } from '../support/proc.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
+import { stateOf } from './successors.js';
 
 const EVENTS = Number(process.env.HOLDFAST_TEST_EVENTS ?? 100);
 const SEED = Number(process.env.HOLDFAST_TEST_SEED ?? 5);
@@ -52,7 +53,7 @@ test(
       'kill a worker': () => kill(anyWorker(keeper, random), 'SIGKILL'),
       'stop a worker': () => kill(anyWorker(keeper, random), 'SIGTERM'),
       'kill the keeper': async () => {
-        await until('a state with a holder', () => recoveryOf(keeper).holder);
+        await until('a state with a holder', () => tryTo(() => stateOf(keeper).recovery.holder));
         keeper.process.kill('SIGKILL');
         await keeper.process.exited;
         keeper = startKeeper(command, { flags: FLAGS, cwd: folder, beside: keeper });
@@ -129,7 +130,7 @@ async function left(keeper: RunningKeeper, count: number): Promise<Left> {
   const { pid } = keeper.process;
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   const workers = keeper.state().workers.map((worker) => worker.pid ?? 0);
-  const { holder } = recoveryOf(keeper);
+  const holder = tryTo(() => stateOf(keeper).recovery.holder);
   return {
     fds: openFiles(pid).length,
     memoryMiB: Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024,
@@ -188,15 +189,6 @@ function connected(client: Socket, keeper: RunningKeeper): Promise<void> {
       .once('error', reject)
       .once('close', () => clearTimeout(late));
   });
-}
-
-interface Recovery {
-  readonly holder: { readonly pid: number } | null;
-}
-
-function recoveryOf(keeper: RunningKeeper): Recovery {
-  const none: Recovery = { holder: null };
-  return tryTo(() => (keeper.state() as unknown as { readonly recovery: Recovery }).recovery) ?? none;
 }
 
 /** Undefined when the file or process has gone. */

@@ -124,7 +124,7 @@ test('a stop while the server fails to start ends the keeper with its last exit 
 test('a stop before the server listens ends it', async () => {
   const keeper = startKeeper(['sleep', '1000']);
   await keeper.process.line(/started/);
-  await until('the state file', () => readdirSync(keeper.env.HOLDFAST_STATE_DIR).includes('app.json'));
+  await keeper.untilState('the server', ({ worker }) => worker !== null);
   const server = keeper.worker();
   keeper.process.kill('SIGTERM');
   expect(await keeper.process.end()).toEqual({ code: 143, signal: null });
