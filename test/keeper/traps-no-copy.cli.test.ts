@@ -154,7 +154,10 @@ for (const name of ['dup-before-bind', 'blocking-accept'] as const) {
     for (let starts = 1; starts <= 3; starts++) {
       if (starts > 1) await keeper.crash();
       await keeper.process.line(/^listening on/, { after: starts - 1 });
-      const { worker } = await keeper.untilState('this start', (state) => state.starts === starts);
+      const { worker } = await keeper.untilState(
+        'this start',
+        (state) => state.starts === starts && state.worker !== null,
+      );
       expect(await outcomeOf(port)).toBe(worker?.pid);
     }
   });
