@@ -30,6 +30,7 @@ async function serve(socket) {
   socket.on('data', (bytes) => child.stdin.write(bytes));
   socket.once('close', () => child.stdin.end());
   child.stdout.on('data', (bytes) => socket.write(bytes));
+  child.stdout.once('data', () => console.log('command begun'));
   child.stderr.on('data', (bytes) => (errors ?? socket).write(bytes));
   await once(child, 'close');
   console.log('command over');

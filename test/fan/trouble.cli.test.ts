@@ -186,6 +186,7 @@ testNeeding(NEEDS)('rsh: when the servers are killed halfway each host is lost',
     ]),
   );
   await until('five sleeps', () => bed.running('sleep 9674').length === 5);
+  await server.line(/^command begun$/, { after: 4 });
   server.kill('SIGKILL');
   expect((await fan.end(60_000)).code).toBe(1);
   const told = toldBy(fan.stdout);
