@@ -204,25 +204,25 @@ function learnedUnsaved(
   copier: Copier,
 ): readonly SavedSocket[] {
   const listening = new Set(listenersOrNone().map(({ inode }) => inode));
-  const learned = new Map<number, SavedSocket>();
-  for (const worker of workers.filter(({ mark }) => mark !== '')) {
-    for (const { pid } of processesOf([worker], marked)) {
-      for (const inode of socketsOf(pid)) {
-        if (!listening.has(inode) || saved.has(inode) || learned.has(inode)) continue;
-        const copy = copyFromProcess(inode, pid, copier);
-        if (copy === undefined) continue;
-        try {
-          const told = { claims: [worker.id], programReusesPort: undefined };
-          const socket = reusesPort(copy) ? seenSocket(copy, told) : undefined;
-          if (socket?.place === undefined || mayBeChosen(socket.place.address)) continue;
-          learned.set(inode, { ...socket, confirmed: false });
-        } finally {
-          close(copy);
-        }
-      }
+  const known = new Set(saved);
+  const open = workers
+    .filter(({ mark }) => mark !== '')
+    .flatMap((worker) => processesOf([worker], marked).map(({ pid }) => ({ id: worker.id, pid })))
+    .flatMap(({ id, pid }) => socketsOf(pid).map((inode) => ({ id, pid, inode })));
+  return open.flatMap(({ id, pid, inode }) => {
+    if (!listening.has(inode) || known.has(inode)) return [];
+    const copy = copyFromProcess(inode, pid, copier);
+    if (copy === undefined) return [];
+    known.add(inode);
+    try {
+      const told = { claims: [id], programReusesPort: undefined };
+      const socket = reusesPort(copy) ? seenSocket(copy, told) : undefined;
+      if (socket?.place === undefined || mayBeChosen(socket.place.address)) return [];
+      return { ...socket, confirmed: false };
+    } finally {
+      close(copy);
     }
-  }
-  return [...learned.values()];
+  });
 }
 
 function copyFromHolder(inode: number, holders: readonly FoundHolder[], copier: Copier): Fd | undefined {
@@ -363,7 +363,7 @@ export function workersOf({ recovery, strays }: Pick<Estate, 'recovery' | 'stray
 
 /** How many workers had been started, with those that the former keeper had no time to write down. */
 export function startsOf({ recovery, strays }: Estate): number {
-  return Math.max(recovery.starts, ...strays.map((stray) => strayWorker(stray).id));
+  return Math.max(recovery.starts, ...strays.map(({ mark }) => workerIdIn(mark)));
 }
 
 function strayWorker({ pid, startTime, mark }: Estate['strays'][number]): SavedWorker {

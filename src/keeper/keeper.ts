@@ -720,9 +720,11 @@ export class Keeper extends EventEmitter<KeeperEvents> implements AsyncDisposabl
     const now = performance.now();
     for (const held of active.held.all()) {
       held.holders = currentHolders(active.trees(), held.inode, []);
-      const having = active.workers.filter(({ tree }) => held.holders.some((one) => tree?.knows(one)));
       // Nobody had time to write down whose it is.
-      if (held.claims.size === 0) for (const { id } of having) held.claims.add(id);
+      if (held.claims.size === 0) {
+        const having = active.workers.filter(({ tree }) => held.holders.some((one) => tree?.knows(one)));
+        for (const { id } of having) held.claims.add(id);
+      }
       if (held.holders.length > 0) continue;
       held.unservedSince = now;
       held.failingSince = now;

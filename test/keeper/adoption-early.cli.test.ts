@@ -1,7 +1,7 @@
 // A keeper that is killed in its first moments, or in those of its server: before it has written down or handed on all
 // that it knows.
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
@@ -16,7 +16,8 @@ import { goHttp, nodeHttp, pythonHttp, staticHttp } from '../support/servers.js'
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 import { ANSWER, IMPORTS, python } from './programs.js';
-import { inodesOf, killed, killedNow, stateFileOf, successor } from './successors.js';
+import { inodesOf } from './sockets.js';
+import { killed, killedNow, rewriteRecovery, stateFileOf, successor } from './successors.js';
 
 const KILLS = Number(process.env.HOLDFAST_TEST_KEEPER_KILLS ?? 3);
 /** After that a keeper holds what its server listens on, on a machine that has nothing else to do. */
@@ -70,10 +71,10 @@ for (const [stage, flags] of [
       (state) => state.phase === 'serving' && serve(state),
     );
     await killed(first);
-    const state = JSON.parse(readFileSync(stateFileOf(first), 'utf8'));
-    Object.assign(state.recovery, { starts: 0, stage });
-    state.recovery.generations[0].workers = [];
-    writeFileSync(stateFileOf(first), JSON.stringify(state));
+    rewriteRecovery(first, (recovery) => {
+      Object.assign(recovery, { starts: 0, stage });
+      recovery.generations[0].workers = [];
+    });
     const keeper = successor(first, command, flags);
     await keeper.process.line(/took over the server/);
     const pids = async (): Promise<readonly (number | null)[]> => {
@@ -190,10 +191,9 @@ testNeeding('python3')(
     const first = startKeeper(command(port));
     await first.process.line(/keeps /);
     await killed(first);
-    // As if there had been no time to write it down.
-    const state = JSON.parse(readFileSync(stateFileOf(first), 'utf8'));
-    state.recovery.generations[0].sockets = [];
-    writeFileSync(stateFileOf(first), JSON.stringify(state));
+    rewriteRecovery(first, ({ generations }) => {
+      generations[0].sockets = [];
+    });
     const keeper = successor(first, command(port));
     await keeper.process.line(/took over the server/);
     const worker = keeper.worker();
@@ -214,9 +214,9 @@ test('a server whose port the kernel chose serves for the next keeper too, when 
   const first = startKeeper(command);
   await first.process.line(/^port /);
   await killed(first);
-  const state = JSON.parse(readFileSync(stateFileOf(first), 'utf8'));
-  state.recovery.generations[0].workers[0].phase = 'starting';
-  writeFileSync(stateFileOf(first), JSON.stringify(state));
+  rewriteRecovery(first, ({ generations }) => {
+    generations[0].workers[0].phase = 'starting';
+  });
   const keeper = startKeeper(command, { beside: first });
   await keeper.untilState('a server', ({ phase }) => phase === 'serving');
 });

@@ -17,7 +17,8 @@ import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 import { changingCommand, heldBackCommand } from './programs.js';
 import { expectNothingFailed, reloaded, settled } from './reloads.js';
-import { inodesOf, killed, stateFileOf, stateOf, successor, type WrittenState } from './successors.js';
+import { inodesOf } from './sockets.js';
+import { killed, rewriteRecovery, stateFileOf, stateOf, successor, type WrittenState } from './successors.js';
 
 const KILLS = Number(process.env.HOLDFAST_TEST_KEEPER_KILLS ?? 3);
 
@@ -130,10 +131,9 @@ test('a call that the keeper had received and not written down when it was kille
   const port = await freePort();
   const { first, standby } = await startStandby(port);
   await killed(first);
-  const file = stateFileOf(first);
-  const state = JSON.parse(readFileSync(file, 'utf8'));
-  for (const notifier of state.recovery.notifiers) notifier.pending = [];
-  writeFileSync(file, JSON.stringify(state));
+  rewriteRecovery(first, ({ notifiers }) => {
+    for (const notifier of notifiers) notifier.pending = [];
+  });
   const keeper = successor(first, nodeHttp.command(port), ['--standby']);
   await expectStandIn(keeper, standby);
   expect(await bodyOf(port)).toContain(`pid ${standby}`);
@@ -177,10 +177,9 @@ test('a listen that the keeper had answered and not written down when it was kil
     workers.length === 2 && workers.every(({ phase }) => phase === 'serving');
   await first.untilState('two workers', serve);
   await killed(first);
-  const file = stateFileOf(first);
-  const state = JSON.parse(readFileSync(file, 'utf8'));
-  state.recovery.generations[0].workers[1].phase = 'starting';
-  writeFileSync(file, JSON.stringify(state));
+  rewriteRecovery(first, ({ generations }) => {
+    generations[0].workers[1].phase = 'starting';
+  });
   const keeper = successor(first, nodeHttp.command(port), flags);
   await keeper.process.line(/took over the server/);
   await keeper.untilState('two workers', serve);

@@ -1,8 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { pathOf } from '../../scripts/requirements.js';
 import { findHolders } from '../../src/keeper/holder.js';
-import type { Recovery } from '../../src/keeper/recovery.js';
 import { close } from '../../src/kernel/fd.js';
 import { processStat } from '../../src/kernel/procfs.js';
 import { socketInode, streamSocket } from '../../src/kernel/socket.js';
@@ -16,6 +14,7 @@ import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
 import { reloaded } from './reloads.js';
 import { inodesOf } from './sockets.js';
+import { killedNow, stateOf } from './successors.js';
 
 /** A keeper that may copy nothing out of other processes, as with Yama out of those of an earlier keeper. */
 const closed = (keeper: readonly string[]): readonly string[] => [trapPath('deny'), 'others', ...keeper];
@@ -192,11 +191,8 @@ function commOf(pid: number): string | undefined {
 }
 
 /** The holder that the keeper has written down. */
-function holderOf({ env }: RunningKeeper): number {
-  const state = JSON.parse(readFileSync(`${env.HOLDFAST_STATE_DIR}/app.json`, 'utf8')) as {
-    readonly recovery: Recovery;
-  };
-  return state.recovery.holder?.pid ?? 0;
+function holderOf(keeper: RunningKeeper): number {
+  return stateOf(keeper).recovery.holder?.pid ?? 0;
 }
 
 /** It was given the socket, after the notifier. */
@@ -206,6 +202,5 @@ function hasSocket(holder: number): boolean {
 
 async function killed(keeper: RunningKeeper): Promise<void> {
   await until('a holder with the socket', () => hasSocket(holderOf(keeper)));
-  keeper.process.kill('SIGKILL');
-  await keeper.process.exited;
+  await killedNow(keeper);
 }

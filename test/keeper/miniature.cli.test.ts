@@ -8,7 +8,7 @@ import { freePort } from '../support/ports.js';
 import { descendantsOf, isAlive, listeners, openFiles } from '../support/proc.js';
 import { temporaryFolder } from '../support/temporary.js';
 import { until } from '../support/wait.js';
-import { stateOf } from './successors.js';
+import { killedNow, stateOf } from './successors.js';
 
 const EVENTS = Number(process.env.HOLDFAST_TEST_EVENTS ?? 100);
 const SEED = Number(process.env.HOLDFAST_TEST_SEED ?? 5);
@@ -54,8 +54,7 @@ test(
       'stop a worker': () => kill(anyWorker(keeper, random), 'SIGTERM'),
       'kill the keeper': async () => {
         await until('a state with a holder', () => tryTo(() => stateOf(keeper).recovery.holder));
-        keeper.process.kill('SIGKILL');
-        await keeper.process.exited;
+        await killedNow(keeper);
         keeper = startKeeper(command, { flags: FLAGS, cwd: folder, beside: keeper });
         await keeper.process.line(/took over/);
       },

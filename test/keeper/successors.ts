@@ -1,10 +1,9 @@
 // Keepers that are killed, and those that come after them.
 
-import { readFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { KeeperState } from '../../src/index.js';
 import { type RunningKeeper, startKeeper } from '../support/keeper.js';
-import { listeners } from '../support/proc.js';
 
 /** What a keeper has written down, with what is for its successor, as far as tests look at that. */
 export type WrittenState = KeeperState & { readonly recovery: Recovery };
@@ -24,7 +23,15 @@ export function stateFileOf({ env, name }: RunningKeeper): string {
 
 /** @throws ENOENT while it has written nothing */
 export function stateOf(keeper: RunningKeeper): WrittenState {
-  return JSON.parse(readFileSync(stateFileOf(keeper), 'utf8'));
+  return keeper.state() as WrittenState;
+}
+
+/** Has a keeper that was killed have written something else for its successor, as one that had no time to write it. */
+// biome-ignore lint/suspicious/noExplicitAny: it may be anything in there
+export function rewriteRecovery(keeper: RunningKeeper, change: (recovery: any) => void): void {
+  const state = stateOf(keeper);
+  change(state.recovery);
+  writeFileSync(stateFileOf(keeper), JSON.stringify(state));
 }
 
 /** Kills the keeper with SIGKILL once its holder is written down. */
@@ -46,9 +53,4 @@ export function successor(
   flags: readonly string[] = [],
 ): RunningKeeper {
   return startKeeper(command, { beside: keeper, flags });
-}
-
-/** Of the sockets that listen on the port. */
-export function inodesOf(port: number): readonly number[] {
-  return listeners(port).map(({ inode }) => inode);
 }
